@@ -1,0 +1,5 @@
+"""The apps, as data: command name -> package. Importing this imports no app."""
+
+APPS: dict[str, str] = {
+    "textcls": "cnnapps.apps.textcls",
+}

@@ -1,0 +1,131 @@
+"""Run a net from a weights folder: ONNX Runtime by default, torch by name.
+
+This is the only module on a predict path that knows which library computes. Both read the same
+bytes of model.safetensors: the graph holds no weights, it points into that file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from cnnapps.core.card import Card
+from cnnapps.core.errors import DependencyError, WeightsError, need
+from cnnapps.core.weights import Weights
+
+__all__ = ["Nets", "Runtime", "open_runtime"]
+
+Nets = Callable[[], Mapping[str, Callable[..., Any]]]
+"""An app's table of nets, behind a function because looking at it imports torch."""
+
+
+class Runtime(Protocol):
+    """A loaded net: named arrays in, named arrays out, the names of the card."""
+
+    card: Card
+
+    def run(self, **arrays: np.ndarray) -> dict[str, np.ndarray]: ...
+
+
+def open_runtime(
+    weights: Weights,
+    *,
+    runtime: str = "onnx",
+    device: str = "cpu",
+    threads: int = 1,
+    nets: Nets | None = None,
+) -> Runtime:
+    """The net of a verified weights folder, ready to run.
+
+    ``runtime`` is "onnx" or "torch" (which needs ``nets``); ``device`` is "cpu", "cuda" or
+    "cuda:1". WeightsError when the folder's graph can't be loaded, DependencyError when the
+    library or the device is missing.
+    """
+    if runtime == "onnx":
+        return _OnnxRuntime(weights, device=device, threads=threads)
+    if runtime == "torch":
+        if nets is None:
+            raise DependencyError("this net has no torch runtime", "use --runtime onnx")
+        return _TorchRuntime(weights, nets, device=device, threads=threads)
+    raise ValueError(f"runtime {runtime!r} is neither onnx nor torch")
+
+
+class _OnnxRuntime:
+    def __init__(self, weights: Weights, *, device: str, threads: int) -> None:
+        ort = need("onnxruntime", "prediction")
+        ort.set_default_logger_severity(4)  # its errors become our exceptions, one line each
+        ort.disable_telemetry_events()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        named = [(n, d) for n, d in weights.files.items() if n.endswith(".safetensors")]
+        options.add_external_initializers_from_files_in_memory(
+            [n for n, _ in named], [d for _, d in named], [len(d) for _, d in named]
+        )
+        try:
+            self._session = ort.InferenceSession(
+                weights["graph.onnx"], options, providers=_providers(ort, device)
+            )
+        except Exception as error:  # ORT raises bare RuntimeErrors of many kinds
+            raise WeightsError(
+                weights.folder, f"graph.onnx can't be loaded ({_first_line(error)})"
+            ) from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self.card = weights.card
+        self._weights = weights  # ORT reads the bytes lazily: they must outlive the session
+
+    def run(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
+        values = self._session.run(self._outputs, arrays)
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def _providers(ort: Any, device: str) -> list[Any]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise DependencyError(
+            "this ONNX Runtime sees no CUDA device", "pip install onnxruntime-gpu, or --device cpu"
+        )
+    index = int(device.partition(":")[2] or 0)
+    return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+class _TorchRuntime:
+    def __init__(self, weights: Weights, nets: Nets, *, device: str, threads: int) -> None:
+        torch = need("torch", "--runtime torch")
+        card, table = weights.card, nets()
+        if card.net not in table:
+            raise WeightsError(weights.folder, f"card names the unknown net {card.net!r}")
+        torch.set_num_threads(threads)
+        try:
+            net = table[card.net](**card.arguments)
+            # float16 on disk, float32 in the net; a copy, since the bytes are read-only
+            state = {n: torch.from_numpy(t.copy()) for n, t in weights.tensors().items()}
+            net.load_state_dict(state)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise WeightsError(
+                weights.folder, f"does not fit the net {card.net} ({_first_line(error)})"
+            ) from error
+        self._torch, self._device = torch, torch.device(device)
+        self._net = net.to(self._device).eval()
+        self.card = card
+
+    def run(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
+        torch = self._torch
+        names = list(self.card.inputs)
+        with torch.inference_mode():
+            inputs = [torch.from_numpy(np.ascontiguousarray(arrays[n])) for n in names]
+            # A net exports what its ``predict`` computes; for most nets that is ``forward``.
+            call = getattr(self._net, "predict", self._net)
+            outputs = call(*(x.to(self._device) for x in inputs))
+        if not isinstance(outputs, tuple):
+            outputs = (outputs,)
+        return {n: o.cpu().numpy() for n, o in zip(self.card.outputs, outputs, strict=True)}
