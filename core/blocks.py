@@ -131,7 +131,7 @@ def make_norm(norm: Norm, channels: int, *, dims: int, eps: float = 1e-5) -> nn.
 
 
 def make_activation(activation: Activation) -> nn.Module:
-    """The named non-linearity; None is the identity. In place only where autograd allows it."""
+    """The named non-linearity; None is the identity. Never in place."""
     table: dict[str, type[nn.Module]] = {
         "relu": nn.ReLU,
         "relu6": nn.ReLU6,
@@ -350,8 +350,9 @@ class Residual(nn.Module):
     """y = activation(F(x) + shortcut(x)), F = two 3-wide convolutions (He et al. 2016, fig. 2).
 
     (N, in, *size) -> (N, out, *ceil(size / stride)). The shortcut is the identity where shapes
-    agree, else a 1x1 convolution ("option B"). The last norm's scale may start at zero
-    (``zero_init``), so that the block begins as the identity.
+    agree, else a 1x1 convolution ("option B"), with a norm of its own unless
+    ``shortcut_norm=False``. The last norm's scale may start at zero (``zero_init``), so that the
+    block begins as the identity.
     """
 
     def __init__(
@@ -366,6 +367,7 @@ class Residual(nn.Module):
         activation: Activation = "relu",
         project: bool | None = None,
         bias: bool | None = None,
+        shortcut_norm: bool = True,
         zero_init: bool = False,
     ) -> None:
         super().__init__()
@@ -382,7 +384,8 @@ class Residual(nn.Module):
         self.conv2 = ConvBlock(
             outputs, outputs, kernel=kernel, dims=dims, norm=norm, activation=None, bias=bias
         )
-        self.shortcut = _shortcut(inputs, outputs, dims, stride, norm, project, bias)
+        side = norm if shortcut_norm else None
+        self.shortcut = _shortcut(inputs, outputs, dims, stride, side, project, bias)
         self.activation = make_activation(activation)
         if zero_init:
             _zero_last(self.conv2)
@@ -457,7 +460,9 @@ def _shortcut(
             bias=bias,
         )
     if needed:
-        raise ValueError(f"identity shortcut can't turn {inputs} channels into {outputs}")
+        raise ValueError(
+            f"identity shortcut can't turn {inputs} channels into {outputs} at stride {stride}"
+        )
     return nn.Identity()
 
 

@@ -16,6 +16,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # A plain file name in the folder itself, or in the app's one shared folder. Nothing else is opened.
 _PLACE = re.compile(r"(?:\.\./shared/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_DTYPE = re.compile(r"(bool|float(16|32|64)|u?int(8|16|32|64))\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,24 +117,22 @@ class Card:
         try:
             card = from_dict(cls, raw)
             card._check(source)
-        except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise WeightsError(source, f"card.json is malformed ({error})") from error
         return card
 
     def _check(self, source: object) -> None:
         for name in (self.app, self.tag, self.net):
-            if not isinstance(name, str) or not _NAME.match(name):
+            if not _NAME.match(name):
                 raise WeightsError(source, f"card.json has the impossible name {name!r}")
-        for mapping in ("arguments", "preparation", "aliases", "recipe", "versions"):
-            if not isinstance(getattr(self, mapping), dict):
-                raise WeightsError(source, f"card.json: {mapping} is not an object")
-        if not all(isinstance(label, str) for label in self.labels):
-            raise WeightsError(source, "card.json: labels are not strings")
+        for name, tensor in {**self.inputs, **self.outputs}.items():
+            sizes = [n for n in tensor.shape if isinstance(n, int)]
+            if not _DTYPE.match(tensor.dtype) or min(sizes, default=0) < 0:
+                raise WeightsError(source, f"card.json: bad dtype or shape of {name}")
         if not self.files:
             raise WeightsError(source, "card.json lists no files")
         for place, entry in self.files.items():
             if not _PLACE.match(place):
                 raise WeightsError(source, f"card.json names a file outside its folder: {place}")
-            good = isinstance(entry.sha256, str) and _SHA256.match(entry.sha256)
-            if not good or type(entry.bytes) is not int or entry.bytes < 0:
+            if not _SHA256.match(entry.sha256) or entry.bytes < 0:
                 raise WeightsError(source, f"card.json: bad hash or size of {place}")

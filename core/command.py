@@ -14,7 +14,7 @@ import contextlib
 import difflib
 import hashlib
 import importlib
-import itertools
+import io
 import json
 import os
 import re
@@ -26,7 +26,8 @@ from typing import Any, NoReturn
 
 import click
 
-from cnnapps.core.errors import CnnappsError, InputError, printable
+from cnnapps.core.errors import CnnappsError, DependencyError, InputError, printable
+from cnnapps.core.progress import Progress, warn
 
 __all__ = [
     "AppGroup",
@@ -41,12 +42,6 @@ __all__ = [
     "predict_options",
     "warn",
 ]
-
-
-def warn(message: object) -> None:
-    """One printable line on stderr."""
-    with contextlib.suppress(OSError, ValueError):
-        print(f"cnnapps: {printable(message, 1000)}", file=sys.stderr, flush=True)
 
 
 # ----------------------------------------------------------------------------------------- groups
@@ -118,57 +113,101 @@ class Main(LazyGroup):
     """The root: turns every exception into one line and an exit code."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
+        _streams()
         arguments = list(sys.argv[1:] if args is None else args)
-        _surrogates_survive()
         try:
             code = super().main(arguments, *rest, **{**extra, "standalone_mode": False})
             sys.stdout.flush()
-        except click.exceptions.Abort:
+        except BrokenPipeError:
+            code = 0  # the reader has what it wanted
+        except (click.exceptions.Abort, KeyboardInterrupt):
             code = 130
         except click.ClickException as error:
-            error.show()
+            _show(error)
             code = error.exit_code
-        except BrokenPipeError:
-            _close_stdout()  # the reader has what it wanted
-            code = 0
-        except KeyboardInterrupt:
-            code = 130
-        except (CnnappsError, OSError, MemoryError, RecursionError) as error:
-            if "--debug" in arguments:
-                traceback.print_exc()
-            warn(_line(error))
-            _close_stdout()
-            code = 1
         except Exception as error:
             if "--debug" in arguments:
                 traceback.print_exc()
-            warn(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
-            _close_stdout()
+            warn(_line(error))
             code = 1
+        _settle_stdout()
         sys.exit(code if isinstance(code, int) else 0)
 
+    # click would end both of these in its own way: a closed pipe with exit code 1, and the
+    # EOFError of a truncated archive as if the user had typed Ctrl-D.
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _not_for_click():
+            return super().make_context(*args, **extra)
 
-def _line(error: BaseException) -> str:
+    def invoke(self, ctx: click.Context) -> Any:
+        with _not_for_click():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _not_for_click() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        _settle_stdout()
+        raise click.exceptions.Exit(0) from None
+    except EOFError as error:
+        raise RuntimeError(f"EOFError: {error}") from error
+
+
+def _line(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "out of memory"
     if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
+        place = f"{printable(error.filename)}: " if error.filename else ""
         return f"{place}{error.strerror or error}"
-    return str(error) or type(error).__name__
+    if isinstance(error, CnnappsError):
+        return str(error) or type(error).__name__
+    return _internal(error)
 
 
-def _surrogates_survive() -> None:
-    """Results are UTF-8 whatever the locale; a name that isn't text must not end the run."""
+def _internal(error: Exception) -> str:
+    return f"internal error: {type(error).__name__}: {error} (--debug shows where)"
+
+
+def _show(error: click.ClickException) -> None:
+    """click's message on stderr, with what the user typed made harmless."""
+    text = io.StringIO()
+    error.show(file=text)
+    with contextlib.suppress(OSError, ValueError):
+        for line in text.getvalue().rstrip("\n").split("\n"):
+            print(printable(line, 1000), file=sys.stderr)
+
+
+def _streams() -> None:
+    """Streams that never end a run: UTF-8 in any locale, names that aren't text, closed ones.
+
+    With stdout closed (``>&-``), the next file that is opened would become stdout, and whatever a
+    library prints would land in it.
+    """
+    while True:
+        handle = os.open(os.devnull, os.O_RDWR)
+        if handle > 2:
+            os.close(handle)
+            break
+        os.set_inheritable(handle, True)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
 
 
-def _close_stdout() -> None:
+def _settle_stdout() -> None:
     """Python flushes stdout at exit and complains when it can't: give it somewhere to flush to."""
-    with contextlib.suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, sys.stdout.fileno())
+            os.close(null)
 
 
 # ---------------------------------------------------------------------------------------- options
@@ -276,76 +315,130 @@ class Job:
 
 
 class Writer:
-    """Answers to stdout or to a file that appears under its name only when it is complete.
+    """Answers to stdout, or to a file that appears under its name only when it is complete.
 
-    ``-o FILE`` is written as ``FILE.part`` and renamed at the end. With ``resume`` the lines that a
-    killed run left in ``FILE.part`` are kept and that many inputs are skipped; ``key`` describes
-    the run, so that a part of another one (other weights, other inputs) is refused.
+    ``-o FILE`` is written as ``FILE.part`` and renamed at the end. Beside it, ``FILE.part.json``
+    records which run it is (``key``: weights, inputs, options) and, after every flush, how many
+    inputs are answered in how many bytes. With ``resume`` a killed run goes on from its last
+    record; a part of another run is refused, and so is one that another process is writing.
     """
 
     def __init__(self, output: str | None, *, resume: bool = False, key: Any = None) -> None:
         self.done = 0
-        """Answers that an earlier run wrote already."""
-        self._output = output if output not in (None, "-") else None
-        self._special = self._output is not None and _is_special(self._output)
-        if self._output is None:
+        """Inputs that are answered, those of the resumed run included."""
+        self.failed = 0
+        """How many of them were refused."""
+        self._output: str | None = None
+        self._record: Any = None
+        self.name = "stdout" if output in (None, "-") else str(output)
+        if output is None or output == "-":
             if resume:
                 raise click.UsageError("--resume needs -o FILE")
-            self._file: Any = sys.stdout.buffer
             sys.stdout.flush()
-        elif self._special:
-            self._file = open(self._output, "wb")  # noqa: SIM115 (closed in close)
+            self._file: Any = sys.stdout.buffer
+        elif os.path.isdir(output):
+            raise click.UsageError(f"-o {output}: is a folder")
+        elif os.path.exists(output) and not os.path.isfile(output):  # a pipe, a device
+            self._file = open(output, "wb")  # noqa: SIM115 (closed in close)
         else:
+            self._output = os.path.realpath(output)
             self._part = self._output + ".part"
-            self._file = self._open_part(resume, {"run": key})
+            self._file = _own(self._part)
+            self._begin(json.loads(json.dumps({"run": key})), resume)
 
-    def _open_part(self, resume: bool, head: dict[str, Any]) -> Any:
+    def _begin(self, head: dict[str, Any], resume: bool) -> None:
+        """Continue the part from its last record, or start it afresh."""
+        from cnnapps.core.files import write_bytes
+
+        size = 0
         note = self._part + ".json"
-        if resume and os.path.exists(self._part) and os.path.exists(note):
-            with open(note, encoding="utf-8") as file:
-                if json.load(file) != json.loads(json.dumps(head)):
-                    raise InputError(
-                        self._part, "belongs to another run (other weights, inputs or options)"
-                    )
-            file_: Any = open(self._part, "r+b")  # noqa: SIM115
-            whole = 0
-            for line in file_:
-                if line.endswith(b"\n"):
-                    whole += len(line)
-                    self.done += 1
-            file_.truncate(whole)  # a line that was cut by the kill is written again
-            file_.seek(whole)
-            return file_
-        file_ = open(self._part, "wb")  # noqa: SIM115
-        with open(note, "w", encoding="utf-8") as file:
-            json.dump(head, file)
-        return file_
+        if resume and os.path.exists(note):
+            records = _read_records(note)
+            if records[0] != head:
+                raise InputError(
+                    self._part, "belongs to another run (other weights, inputs or options)"
+                )
+            there = os.fstat(self._file.fileno()).st_size
+            self.done, size, self.failed = next(
+                (r for r in reversed(records[1:]) if r[1] <= there), (0, 0, 0)
+            )
+        self._file.truncate(size)
+        self._file.seek(size)
+        last = json.dumps([self.done, size, self.failed])
+        write_bytes(note, f"{json.dumps(head)}\n{last}\n".encode())
+        self._record = open(note, "a", encoding="utf-8")  # noqa: SIM115
 
     def write(self, line: str) -> None:
-        """One answer; line ends inside it were escaped by the caller."""
-        self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        """One answer and a line end; it may have several lines."""
+        with self._named():
+            self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
 
     def flush(self) -> None:
-        self._file.flush()
+        """Everything so far can be read by others, and is kept if we are killed now."""
+        with self._named():
+            self._file.flush()
+            if self._record is not None:
+                line = json.dumps([self.done, self._file.tell(), self.failed])
+                self._record.write(f"{line}\n")
+                self._record.flush()
 
     def close(self) -> None:
         """Flush, and give the file its name."""
-        self._file.flush()
-        if self._output is None:
-            return
-        if self._special:
+        with self._named():
+            self._file.flush()
+            if self._output is None:
+                if self.name != "stdout":
+                    self._file.close()
+                return
+            os.fsync(self._file.fileno())
+            os.replace(self._part, self._output)
+            self._record.close()
+            with contextlib.suppress(OSError):
+                os.unlink(self._part + ".json")
             self._file.close()
-            return
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._part, self._output)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """A full disk says which file it was."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or self.name
+            raise
+
+
+def _own(path: str) -> Any:
+    """``path`` opened for reading and writing, and locked against a second run."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        file = open(handle, "r+b")  # noqa: SIM115
+        try:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise InputError(path, "another run is writing it") from error
+        except (ImportError, OSError):
+            return file  # no locks on this system or disk
+        # The run that had it may just have renamed it: then what we locked is its finished file.
         with contextlib.suppress(OSError):
-            os.unlink(self._part + ".json")
+            if os.path.samestat(os.stat(path), os.fstat(handle)):
+                return file
+        file.close()
 
 
-def _is_special(path: str) -> bool:
-    """A pipe, a device: written to, not replaced."""
-    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+def _read_records(note: str) -> list[Any]:
+    """The head and the records of a part; a last line that was cut by a kill is left out."""
+    try:
+        with open(note, encoding="utf-8") as file:
+            lines = file.read().split("\n")[:-1]
+        records = [json.loads(line) for line in lines]
+        if records and all(list(map(type, r)) == [int, int, int] for r in records[1:]):
+            return records
+    except (ValueError, TypeError):
+        pass
+    raise InputError(note, "is damaged; start without --resume")
 
 
 def answer_all(
@@ -356,33 +449,33 @@ def answer_all(
     *,
     size: int = 32,
     finish: Callable[[], str | None] | None = None,
+    progress: Progress | None = None,
 ) -> int:
     """Answer every job in order; returns the exit code, 0 or 1.
 
     ``blocks`` are jobs as they become available (a block's answers are flushed before the next
     block is awaited: a program on the other end of a pipe gets its answer at once). ``predict``
     takes up to ``size`` values. An input that fails costs itself, not its batch. ``render`` makes
-    the line of a job from its result or its exception.
+    the text of a job's answer from its result or its exception.
     """
-    failed = 0
     for block in _skip(blocks, writer.done):
         for start in range(0, len(block), size):
             jobs = block[start : start + size]
             for job, result in zip(jobs, _results(jobs, predict), strict=True):
                 if isinstance(result, Exception):
-                    failed += 1
-                    place = job.place or job.source
-                    text = str(result)
-                    reason = getattr(result, "reason", None)
-                    warn(f"{place}: {reason}" if reason else f"{place}: {text}")
+                    writer.failed += 1
+                    warn(f"{job.place or job.source}: {getattr(result, 'reason', result)}")
                 writer.write(render(job, result))
-        writer.flush()
+            writer.done += len(jobs)
+            writer.flush()
+            if progress is not None:
+                progress.update(writer.done)
     if finish is not None:
         last = finish()
         if last is not None:
             writer.write(last)
     writer.close()
-    return 1 if failed else 0
+    return 1 if writer.failed else 0
 
 
 def _skip(blocks: Iterable[Sequence[Job]], done: int) -> Iterator[Sequence[Job]]:
@@ -397,18 +490,33 @@ def _skip(blocks: Iterable[Sequence[Job]], done: int) -> Iterator[Sequence[Job]]
 def _results(jobs: Sequence[Job], predict: Callable[[list[Any]], Iterable[Any]]) -> list[Any]:
     """A result or an exception for each job; when a batch fails, its members are tried alone."""
     good = [job for job in jobs if job.error is None]
-    answers: Iterator[Any]
     try:
-        answers = iter(list(predict([job.value for job in good])) if good else [])
-    except (CnnappsError, MemoryError):
-        answers = itertools.chain.from_iterable(_alone(job, predict) for job in good)
-    return [job.error if job.error is not None else next(answers) for job in jobs]
+        answers = _predicted(predict, good)
+    except DependencyError:  # no input's fault
+        raise
+    except Exception:
+        answers = [_alone(job, predict) for job in good]
+    rest = iter(answers)
+    return [job.error if job.error is not None else next(rest) for job in jobs]
 
 
-def _alone(job: Job, predict: Callable[[list[Any]], Iterable[Any]]) -> list[Any]:
+def _predicted(predict: Callable[[list[Any]], Iterable[Any]], jobs: Sequence[Job]) -> list[Any]:
+    answers = list(predict([job.value for job in jobs])) if jobs else []
+    if len(answers) != len(jobs):
+        raise RuntimeError(f"{len(answers)} answers to {len(jobs)} inputs")
+    return answers
+
+
+def _alone(job: Job, predict: Callable[[list[Any]], Iterable[Any]]) -> Any:
+    """The answer, or why there is none: a fault of ours on one input doesn't end the batch."""
     try:
-        return list(predict([job.value]))
+        return _predicted(predict, [job])[0]
     except MemoryError:
-        return [InputError(job.source, "out of memory")]
+        return InputError(job.source, "out of memory")
     except CnnappsError as error:
-        return [error]
+        return error
+    except Exception as error:
+        ctx = click.get_current_context(silent=True)
+        if ctx is not None and ctx.params.get("debug"):
+            traceback.print_exc()
+        return InputError(job.source, _internal(error))

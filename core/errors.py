@@ -28,19 +28,23 @@ __all__ = [
 ]
 
 
+# str.isprintable says no to every space but " ". These are as harmless, and U+3000 is common.
+_SPACES = frozenset("\u00a0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B))))
+
+
 def printable(text: object, limit: int = 300) -> str:
     """One line that is safe on a terminal: control characters escaped, at most ``limit`` long.
 
     File names and texts come from strangers; an escape sequence in them must not reach the screen.
     """
     out = []
-    for ch in str(text):
+    for ch in str(text)[: limit + 1]:  # each character gives at least one
         if ch == "\t":
             out.append(" ")
-        elif not ch.isprintable():
-            out.append(ch.encode("unicode_escape", "backslashreplace").decode("ascii"))
-        else:
+        elif ch.isprintable() or ch in _SPACES:
             out.append(ch)
+        else:
+            out.append(ch.encode("unicode_escape", "backslashreplace").decode("ascii"))
     line = "".join(out)
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
@@ -85,8 +89,12 @@ class DependencyError(CnnappsError):
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(f"{reason}: {remedy}")
-        self.reason = reason
+        self.what = reason
+        self.reason = printable(f"{reason}: {remedy}", limit=1000)
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what, self.remedy)
 
 
 class TrainingError(CnnappsError):

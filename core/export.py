@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from cnnapps import __version__
 from cnnapps.core.card import Card, FileEntry
 from cnnapps.core.card import Tensor as TensorCard
 from cnnapps.core.errors import TrainingError, need
-from cnnapps.core.files import replace_folder, write_bytes
+from cnnapps.core.files import check_replaceable, replace_folder, write_bytes
 from cnnapps.core.weights import open_weights, tensor_spans
 
 __all__ = ["export", "parity", "round_to_half", "write_tensors"]
@@ -61,7 +62,10 @@ def export(
     app's shared folder; they must be in it already, equal after rounding.
     The net's ``predict`` method is exported if it has one, else its ``forward``.
     """
+    if any(axes.values()) and len(examples) < 2:
+        raise ValueError("free axes are only proved by examples of at least two shapes")
     target = Path(folder)
+    check_replaceable(target)
     net = net.cpu().eval()
     round_to_half(net)
     state = {n: t.detach().numpy() for n, t in net.state_dict().items()}
@@ -89,17 +93,16 @@ def export(
         for name, data in written.items():
             write_bytes(draft / name, data)
         write_bytes(draft / "card.json", card.to_json().encode())
-        worst, shapes = parity(net, draft, examples)
+        worst, got = _compare(net, draft, examples)
         if not worst <= TOLERANCE:
             raise TrainingError(
                 f"exported graph differs from the net by {worst:.2g} (at most {TOLERANCE:g})"
             )
-        free = set().union(*(set(a.values()) for a in axes.values())) if axes else set()
         card = dataclasses.replace(
             card,
             outputs={
-                n: TensorCard(str(a.dtype), _name_axes(a.shape, shapes, examples[0], axes, free))
-                for n, a in shapes.items()
+                n: TensorCard(str(got[0][n].dtype), _name_axes(n, got, examples, axes))
+                for n in outputs
             },
         )
         write_bytes(draft / "card.json", card.to_json().encode())
@@ -135,14 +138,23 @@ def parity(
 
     Returns it with the outputs of the first example.
     """
+    worst, got = _compare(net, folder, examples)
+    return worst, got[0]
+
+
+def _compare(
+    net: nn.Module, folder: Path, examples: Sequence[Arrays]
+) -> tuple[float, list[dict[str, np.ndarray]]]:
+    """The largest difference, and what ONNX Runtime gives for each example."""
     from cnnapps.core.runtime import open_runtime
 
     runtime = open_runtime(open_weights(folder))
     call = getattr(net, "predict", net)
     worst = 0.0
-    first: dict[str, np.ndarray] = {}
+    outputs = []
     for example in examples:
         got = runtime.run(**example)
+        outputs.append(got)
         with torch.inference_mode():
             want = call(*(torch.from_numpy(np.ascontiguousarray(a)) for a in example.values()))
         want = want if isinstance(want, tuple) else (want,)
@@ -155,8 +167,7 @@ def parity(
             worst = max(worst, float(difference.max(initial=0.0)))
             if np.isnan(difference).any():
                 worst = float("inf")
-        first = first or got
-    return worst, first
+    return worst, outputs
 
 
 class _Exported(nn.Module):
@@ -260,16 +271,21 @@ def _drop_zero_biases(model: Any) -> None:
             source = producers.get(node.input[2])
             if source is not None and source.op_type == "Expand":
                 value = constants.get(source.input[0])
-                zero = value is not None and not any(value.raw_data) and not value.float_data
-                if zero or _is_zero_constant(producers.get(source.input[0])):
+                if _is_zero(value) or _is_zero_constant(producers.get(source.input[0])):
                     del node.input[2]
 
 
 def _is_zero_constant(node: Any) -> bool:
     if node is None or node.op_type != "Constant":
         return False
-    value = next((a.t for a in node.attribute if a.name == "value"), None)
-    return value is not None and not any(value.raw_data) and not any(value.float_data)
+    return _is_zero(next((a.t for a in node.attribute if a.name == "value"), None))
+
+
+def _is_zero(tensor: Any) -> bool:
+    """Whether every value is 0; a tensor that lives in another file is not known to be."""
+    if tensor is None or tensor.external_data:
+        return False
+    return not any(tensor.raw_data) and not any(tensor.float_data)
 
 
 def _drop_dead_nodes(model: Any) -> None:
@@ -307,24 +323,32 @@ def _describe(array: np.ndarray, named: Mapping[int, str]) -> TensorCard:
 
 
 def _name_axes(
-    shape: tuple[int, ...],
-    outputs: Arrays,
-    example: Arrays,
+    output: str,
+    got: Sequence[Arrays],
+    examples: Sequence[Arrays],
     axes: Mapping[str, Mapping[int, str]],
-    free: set[str],
 ) -> tuple[int | str, ...]:
-    """Name an output's axis after the free input axis of the same length, when only one fits."""
-    sizes = {axis: example[n].shape[i] for n, named in axes.items() for i, axis in named.items()}
+    """Name an output's axis after the free input axis that is as long in every example.
+
+    An axis that varies in another way (half as long, say) is named after the output.
+    """
+    free: dict[str, list[int]] = {
+        axis: [example[name].shape[i] for example in examples]
+        for name, named in axes.items()
+        for i, axis in named.items()
+    }
     out: list[int | str] = []
-    for n in shape:
-        names = sorted(a for a in free if sizes[a] == n)
-        out.append(names[0] if len(names) == 1 else int(n))
+    for i in range(got[0][output].ndim):
+        sizes = [one[output].shape[i] for one in got]
+        fit = [axis for axis, lengths in free.items() if lengths == sizes]
+        varies = len(set(sizes)) > 1
+        out.append((fit[0] if len(fit) == 1 else f"{output}_{i}") if varies else sizes[0])
     return tuple(out)
 
 
 def _versions() -> dict[str, str]:
-    out = {"python": platform.python_version()}
-    for package in ("cnnapps", "torch", "onnx", "onnxscript", "onnxruntime", "numpy"):
+    out = {"cnnapps": __version__, "python": platform.python_version()}
+    for package in ("torch", "onnx", "onnxscript", "onnxruntime", "numpy"):
         try:
             out[package] = version(package)
         except PackageNotFoundError:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from cnnapps.core.errors import InputError
 
-__all__ = ["replace_folder", "sync_folder", "write_bytes"]
+__all__ = ["check_replaceable", "replace_folder", "sync_folder", "write_bytes"]
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
@@ -26,16 +25,14 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
             file.write(data)
         return
     target = Path(os.path.realpath(target))  # a link keeps pointing to what we replace
-    handle, temporary = tempfile.mkstemp(
-        prefix=f".{target.name[:80]}.", suffix=".part", dir=target.parent
-    )
+    temporary = _beside(target, ".part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
-        os.chmod(temporary, mode)
+        if target.exists():
+            os.chmod(temporary, target.stat().st_mode & 0o777)
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -54,6 +51,15 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def check_replaceable(target: str | os.PathLike[str]) -> None:
+    """InputError unless ``target`` is free, empty or a weights folder: ask before a long run."""
+    path = Path(target)
+    if os.path.lexists(path) and not (
+        path.is_dir() and ((path / "card.json").is_file() or not any(path.iterdir()))
+    ):
+        raise InputError(target, "exists and is not a weights folder; choose another name")
+
+
 @contextlib.contextmanager
 def replace_folder(target: Path) -> Iterator[Path]:
     """A fresh folder beside ``target`` that takes its place when the block ends well.
@@ -63,31 +69,24 @@ def replace_folder(target: Path) -> Iterator[Path]:
     folder or an empty one is ever replaced: InputError otherwise.
     """
     target = Path(target)
-    if target.exists() and not (
-        target.is_dir() and ((target / "card.json").is_file() or not any(target.iterdir()))
-    ):
-        raise InputError(target, "exists and is not a weights folder; choose another name")
+    check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    draft, old = _beside(target, ".part"), _beside(target, ".old")
+    draft.mkdir()
     try:
         yield draft
-        os.chmod(draft, 0o777 & ~_umask())
         if target.exists():
-            old = Path(
-                tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent)
-            )
-            os.replace(target, old / "was")
-            os.replace(draft, target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(draft, target)
+            os.replace(target, old)
+        os.replace(draft, target)
         sync_folder(target.parent)
     except BaseException:
+        if old.exists() and not target.exists():
+            os.replace(old, target)
         shutil.rmtree(draft, ignore_errors=True)
         raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _beside(target: Path, suffix: str) -> Path:
+    """A hidden name in the same folder that no one uses, short enough for any file system."""
+    return target.parent / f".{target.name[:50]}.{os.urandom(6).hex()}{suffix}"

@@ -50,6 +50,13 @@ _OPTION = {"sgf_nodes": "--max-nodes"}
 def check(source: object, name: str, value: float, limits: Limits = DEFAULT) -> None:
     """Raise LimitError when ``value`` of the input ``source`` exceeds the limit called ``name``."""
     allowed = getattr(limits, name)
-    if value > allowed:
+    if not value <= allowed:  # nan is over every limit
         option = _OPTION.get(name, f"--max-{name.replace('_', '-')}")
-        raise LimitError(source, f"{value:,.0f} {_UNIT[name]}, at most {allowed:,.0f}", option)
+        raise LimitError(source, f"{_show(value)} {_UNIT[name]}, at most {_show(allowed)}", option)
+
+
+def _show(value: float) -> str:
+    """1,234,567 or 0.25; a header may claim more digits than Python is willing to print."""
+    if value > 1e18:
+        return "over 1e18"
+    return f"{value:,.0f}" if value == value // 1 else f"{value:,.2f}"

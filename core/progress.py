@@ -1,15 +1,28 @@
-"""Progress on stderr: a bar on a terminal, else one line every ten seconds. stdout stays clean."""
+"""What goes to stderr: warnings, and progress: a bar on a terminal, else a line every ten seconds.
+
+stdout stays clean, and a stderr that is closed or full never ends a run.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
 from typing import Any
 
-__all__ = ["Progress"]
+from cnnapps.core.errors import printable
+
+__all__ = ["Progress", "warn"]
 
 LINE_SECONDS = 10.0
+
+
+def warn(message: object) -> None:
+    """One printable line on stderr."""
+    if sys.stderr is not None:  # None would mean stdout to print()
+        with contextlib.suppress(OSError, ValueError):
+            print(f"cnnapps: {printable(message, 1000)}", file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -20,11 +33,13 @@ class Progress:
         self._start, self._begun = start, time.monotonic()
         self._quiet = quiet
         self._next = self._begun + LINE_SECONDS
+        self._first: float | None = None
+        """The first ``share``: a resumed run doesn't begin at 0."""
         self._bar: Any = None
         self._task: Any = None
 
     def __enter__(self) -> Progress:
-        if not self._quiet and sys.stderr.isatty():
+        if not self._quiet and sys.stderr is not None and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
@@ -47,6 +62,8 @@ class Progress:
     def update(self, done: int, *, share: float | None = None, **values: float) -> None:
         """``done`` of the total; ``share`` (0..1) where time, not the count, decides the end."""
         self.done = done
+        if self._first is None:
+            self._first = share
         if self._quiet:
             return
         note = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
@@ -57,7 +74,7 @@ class Progress:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + LINE_SECONDS
-            print(self._line(now, share, note), file=sys.stderr, flush=True)
+            warn(self._line(now, share, note))
 
     def _line(self, now: float, share: float | None, note: str) -> str:
         spent = now - self._begun
@@ -68,10 +85,10 @@ class Progress:
         parts.append(f"{rate:.3g}/s")
         if self.total and rate > 0:
             left = (self.total - self.done) / rate
-            if share:
-                left = min(left, spent * (1 - share) / share)
+            if share is not None and self._first is not None and share > self._first:
+                left = min(left, spent * (1 - share) / (share - self._first))
             parts.append(f"{left:.0f} s left")
-        return "cnnapps: " + ", ".join(parts)
+        return ", ".join(parts)
 
     def __exit__(
         self,

@@ -6,6 +6,7 @@ bytes of model.safetensors: the graph holds no weights, it points into that file
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -16,6 +17,8 @@ from cnnapps.core.errors import DependencyError, WeightsError, need
 from cnnapps.core.weights import Weights
 
 __all__ = ["Nets", "Runtime", "open_runtime"]
+
+_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
 Nets = Callable[[], Mapping[str, Callable[..., Any]]]
 """An app's table of nets, behind a function because looking at it imports torch."""
@@ -62,6 +65,10 @@ class _OnnxRuntime:
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # A tensor inside a branch of the graph could still name a file on disk, and ONNX Runtime
+        # would read it from the current folder: point it where no file can be.
+        nowhere = os.path.join(os.devnull, "none")
+        options.add_session_config_entry(_EXTERNAL_FOLDER, nowhere)
         named = [(n, d) for n, d in weights.files.items() if n.endswith(".safetensors")]
         options.add_external_initializers_from_files_in_memory(
             [n for n, _ in named], [d for _, d in named], [len(d) for _, d in named]
@@ -74,13 +81,29 @@ class _OnnxRuntime:
             raise WeightsError(
                 weights.folder, f"graph.onnx can't be loaded ({_first_line(error)})"
             ) from error
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        inputs = [value.name for value in self._session.get_inputs()]
+        self._outputs = [value.name for value in self._session.get_outputs()]
+        if set(inputs) != set(weights.card.inputs) or self._outputs != list(weights.card.outputs):
+            raise WeightsError(
+                weights.folder, f"graph.onnx has {inputs} -> {self._outputs}, its card another"
+            )
         self.card = weights.card
         self._weights = weights  # ORT reads the bytes lazily: they must outlive the session
 
     def run(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
-        values = self._session.run(self._outputs, arrays)
+        try:
+            values = self._session.run(self._outputs, arrays)
+        except Exception as error:
+            raise _failure(self._weights, "graph.onnx", error) from error
         return dict(zip(self._outputs, values, strict=True))
+
+
+def _failure(weights: Weights, part: str, error: Exception) -> Exception:
+    """What a library's exception in the middle of a run means."""
+    text = str(error)
+    if "llocate memory" in text or "bad_alloc" in text or isinstance(error, MemoryError):
+        return MemoryError(_first_line(error))
+    return WeightsError(weights.folder, f"{part} fails to run ({_first_line(error)})")
 
 
 def _providers(ort: Any, device: str) -> list[Any]:
@@ -110,22 +133,28 @@ class _TorchRuntime:
             # float16 on disk, float32 in the net; a copy, since the bytes are read-only
             state = {n: torch.from_numpy(t.copy()) for n, t in weights.tensors().items()}
             net.load_state_dict(state)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # what a wrong argument does to a constructor is anyone's guess
             raise WeightsError(
                 weights.folder, f"does not fit the net {card.net} ({_first_line(error)})"
             ) from error
         self._torch, self._device = torch, torch.device(device)
         self._net = net.to(self._device).eval()
+        self._weights = weights
         self.card = card
 
     def run(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
         torch = self._torch
-        names = list(self.card.inputs)
-        with torch.inference_mode():
-            inputs = [torch.from_numpy(np.ascontiguousarray(arrays[n])) for n in names]
-            # A net exports what its ``predict`` computes; for most nets that is ``forward``.
-            call = getattr(self._net, "predict", self._net)
-            outputs = call(*(x.to(self._device) for x in inputs))
-        if not isinstance(outputs, tuple):
-            outputs = (outputs,)
-        return {n: o.cpu().numpy() for n, o in zip(self.card.outputs, outputs, strict=True)}
+        # A net exports what its ``predict`` computes; for most nets that is ``forward``.
+        call = getattr(self._net, "predict", self._net)
+        try:
+            with torch.inference_mode():
+                inputs = [
+                    torch.from_numpy(np.ascontiguousarray(arrays[name])).to(self._device)
+                    for name in self.card.inputs
+                ]
+                outputs = call(*inputs)
+            if not isinstance(outputs, tuple):
+                outputs = (outputs,)
+            return {n: o.cpu().numpy() for n, o in zip(self.card.outputs, outputs, strict=True)}
+        except Exception as error:
+            raise _failure(self._weights, self.card.net, error) from error

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
+import math
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -24,14 +25,27 @@ import numpy as np
 from cnnapps.core.card import Card
 from cnnapps.core.errors import WeightsError
 
-__all__ = ["Weights", "find", "installed", "open_weights", "read_tensors", "root", "tensor_spans"]
+__all__ = [
+    "Weights",
+    "find",
+    "installed",
+    "open_weights",
+    "read_card",
+    "read_tensors",
+    "root",
+    "tensor_spans",
+]
 
 CARD_LIMIT = 4_000_000
 FILE_LIMIT = 1_000_000_000
 HEADER_LIMIT = 100_000_000
+MAX_DIMENSIONS = 32
+MAX_ELEMENTS = 1 << 40
 
 # O_NONBLOCK: opening a pipe without a writer would hang before fstat could refuse it.
-_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_OPEN_FLAGS = os.O_RDONLY
+for _flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):
+    _OPEN_FLAGS |= getattr(os, _flag, 0)
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -41,6 +55,9 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "I32": np.dtype("<i4"),
     "I16": np.dtype("<i2"),
     "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"),
+    "U32": np.dtype("<u4"),
+    "U16": np.dtype("<u2"),
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
@@ -63,9 +80,12 @@ class Weights:
     def tensors(self) -> dict[str, np.ndarray]:
         """All tensors of all safetensors files, by their state-dict name."""
         out: dict[str, np.ndarray] = {}
-        for name, data in self.files.items():
-            if name.endswith(".safetensors"):
-                out.update(read_tensors(data, f"{self.folder}/{name}"))
+        for file, data in self.files.items():
+            if file.endswith(".safetensors"):
+                for name, tensor in read_tensors(data, f"{self.folder}/{file}").items():
+                    if name in out:
+                        raise WeightsError(self.folder, f"tensor {name} is in two files")
+                    out[name] = tensor
         return out
 
 
@@ -88,31 +108,38 @@ def find(weights: str | os.PathLike[str] | None, app: str) -> Path:
     """The folder that TAG, APP/TAG, FOLDER or None (the default tag) means.
 
     A name that is a tag wins over a folder of that name in the current directory; ``./name`` is
-    always a folder. WeightsError lists what there is.
+    always a folder, and so is every name for the app "". WeightsError lists what there is.
     """
     text = "default" if weights is None else os.fspath(weights)
     tag = text.removeprefix(f"{app}/")
-    if tag and "/" not in tag and "\\" not in tag and tag not in (".", ".."):
+    if app and tag and "/" not in tag and "\\" not in tag and tag not in (".", ".."):
         folder = root() / app / tag
         if (folder / "card.json").is_file():
             return folder
     path = Path(text)
     try:
-        if (path / "card.json").is_file():
+        if text and (path / "card.json").is_file():
             return path
-        there = path.exists()
+        there = text and path.exists()
     except (OSError, ValueError):
         there = False
     if there:
         raise WeightsError(text, "is not a weights folder (no card.json in it)")
-    tags = ", ".join(name for name, _ in installed() if name.startswith(f"{app}/"))
-    raise WeightsError(text, f"no such weights; installed: {tags or 'none for ' + app}")
+    prefix = f"{app}/" if app else ""
+    tags = ", ".join(name for name, _ in installed() if name.startswith(prefix))
+    raise WeightsError(repr(text), f"no such weights; installed: {tags or 'none'}")
+
+
+def read_card(folder: str | os.PathLike[str]) -> Card:
+    """The card of a weights folder, whose other files are not looked at."""
+    path = Path(folder)
+    return Card.from_json(_read(path / "card.json", CARD_LIMIT, path), path)
 
 
 def open_weights(folder: str | os.PathLike[str], *, app: str | None = None) -> Weights:
     """Read a weights folder and verify every file against its card; WeightsError otherwise."""
     path = Path(folder)
-    card = Card.from_json(_read(path / "card.json", CARD_LIMIT, path), path)
+    card = read_card(path)
     if app is not None and card.app != app:
         raise WeightsError(path, f"holds weights for {card.app}, not for {app}")
     files = {}
@@ -133,18 +160,23 @@ def _read(path: Path, limit: int, source: Path) -> bytes:
     """Bytes of a regular file; a link, pipe or device is refused (it may lead anywhere)."""
     try:
         handle = os.open(path, _OPEN_FLAGS)
-    except OSError as error:
-        reason = "is a symbolic link" if path.is_symlink() else (error.strerror or "unreadable")
+        try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise WeightsError(source, f"{path.name}: not a regular file")
+            if status.st_size > limit:
+                raise WeightsError(
+                    source, f"{path.name} has {status.st_size} bytes, expected at most {limit}"
+                )
+            with open(handle, "rb", closefd=False) as file:
+                return file.read(limit + 1)
+        finally:
+            os.close(handle)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = getattr(error, "strerror", None) or error
+        if path.is_symlink():
+            reason = "is a symbolic link"
         raise WeightsError(source, f"{path.name}: {reason}") from error
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise WeightsError(source, f"{path.name}: not a regular file")
-        if status.st_size > limit:
-            raise WeightsError(
-                source, f"{path.name} has {status.st_size} bytes, expected at most {limit}"
-            )
-        return file.read()
 
 
 def tensor_spans(
@@ -172,13 +204,16 @@ def tensor_spans(
     try:
         order = sorted(header.items(), key=lambda item: tuple(item[1]["data_offsets"]))
         for name, entry in order:
+            if entry["dtype"] not in _DTYPES:
+                raise ValueError(f"{name}: unknown dtype {entry['dtype']!r}")
             dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
             begin, stop = entry["data_offsets"]
-            if any(type(n) is not int or n < 0 for n in (*shape, begin, stop)):
+            if any(type(n) is not int or not 0 <= n < 1 << 63 for n in (*shape, begin, stop)):
                 raise ValueError(f"{name}: sizes must be whole numbers")
-            count = 1
-            for n in shape:
-                count *= n
+            # the product without zeros too: numpy can't hold the shape (0, 2**62, 2**62)
+            if len(shape) > MAX_DIMENSIONS or math.prod(n or 1 for n in shape) > MAX_ELEMENTS:
+                raise ValueError(f"{name}: impossible shape")
+            count = math.prod(shape)
             if begin != end or stop - begin != count * dtype.itemsize or base + stop > len(data):
                 raise ValueError(f"{name}: bytes {begin}-{stop} don't fit {dtype} {shape}")
             spans[name] = (dtype, shape, base + begin, stop - begin)

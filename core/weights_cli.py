@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from cnnapps.core.command import LazyGroup, common_options
+
+if TYPE_CHECKING:
+    from cnnapps.core.weights import Weights
 
 
 @click.group(cls=LazyGroup)
@@ -27,17 +32,27 @@ def list_(as_json: bool, quiet: bool, debug: bool) -> None:
     \b
     cnnapps weights list
     """
-    from cnnapps.core.card import Card
+    from cnnapps.core.command import warn
+    from cnnapps.core.errors import WeightsError, printable
     from cnnapps.core.results import dumps
-    from cnnapps.core.weights import installed
+    from cnnapps.core.weights import installed, read_card
 
+    failed = 0
     for name, folder in installed():
-        card = Card.from_json((folder / "card.json").read_bytes(), folder)
+        try:
+            card = read_card(folder)
+        except WeightsError as error:
+            warn(error)
+            failed += 1
+            continue
         if as_json:
             line = {"weights": name, "bytes": card.size, "licence": card.licence, "what": card.what}
             click.echo(dumps(line))
         else:
-            click.echo(f"{name:<28} {card.size / 1e6:5.1f} MB  {card.licence:<12} {card.what}")
+            row = f"{name:<28} {card.size / 1e6:5.1f} MB  {card.licence:<12} {card.what}"
+            click.echo(printable(row, 1000))
+    if failed:
+        click.get_current_context().exit(1)
 
 
 @main.command()
@@ -71,7 +86,8 @@ def show(name: str, as_json: bool, quiet: bool, debug: bool) -> None:
     rows += [("trained on", f"{s.name} ({s.licence}) {s.what}".strip()) for s in card.sources]
     for metric in card.metrics:
         n = f", n = {metric.n:,}" if metric.n else ""
-        rows.append(("measured", f"{metric.name} {metric.value:.4g} on {metric.data}{n}"))
+        split = f" ({metric.split})" if metric.split else ""
+        rows.append(("measured", f"{metric.name} {metric.value:.4g} on {metric.data}{split}{n}"))
     for title, value in rows:
         if value:
             click.echo(f"{title:<11} {printable(value, 2000)}")
@@ -87,7 +103,7 @@ def verify(names: tuple[str, ...], quiet: bool, debug: bool) -> None:
     cnnapps weights verify
     """
     from cnnapps.core.command import warn
-    from cnnapps.core.errors import CnnappsError
+    from cnnapps.core.errors import CnnappsError, printable
     from cnnapps.core.weights import installed
 
     failed = 0
@@ -98,16 +114,15 @@ def verify(names: tuple[str, ...], quiet: bool, debug: bool) -> None:
             warn(error)
             failed += 1
         else:
-            click.echo(f"{name}: {len(card.files)} files, {card.size:,} bytes, all as in the card")
+            files = f"{len(card.files)} files, {card.size:,} bytes"
+            click.echo(f"{printable(name)}: {files}, all as in the card")
     if failed:
         click.get_current_context().exit(1)
 
 
-def _open(name: str):  # type: ignore[no-untyped-def]
-    from pathlib import Path
+def _open(name: str) -> Weights:
+    """The weights that app/tag or a folder means; an installed tag wins, as with --weights."""
+    from cnnapps.core.weights import find, installed, open_weights
 
-    from cnnapps.core.weights import find, open_weights
-
-    app, _, tag = name.partition("/")
-    folder = Path(name) if not tag or (Path(name) / "card.json").is_file() else find(tag, app)
-    return open_weights(folder)
+    folder = dict(installed()).get(name)
+    return open_weights(folder or find(name, ""))
