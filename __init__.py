@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["__version__", "load"]
+from cnnapps.core.version import __version__
 
-__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
 
 
 def load(app: str, **options: Any) -> Any:

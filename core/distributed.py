@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-__all__ = ["World", "broadcast", "group", "mean", "wrap"]
+__all__ = ["World", "broadcast", "device_of", "group", "mean", "share", "wrap"]
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Sequence[Any])
 
 
 class World:
-    """This process's place: ``rank`` of ``size``, and the device that torchrun gave it."""
+    """This process's place: ``rank`` of ``size``, and its number on this machine."""
 
     def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0) -> None:
         self.rank, self.size, self.local_rank = rank, size, local_rank
@@ -42,14 +43,28 @@ def group(device: str = "cpu") -> Iterator[World]:
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield World()
         return
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
     if dist.is_initialized():
-        yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", 0)))
+        yield World(dist.get_rank(), dist.get_world_size(), local_rank)
         return
+    if device.startswith("cuda"):
+        torch.cuda.set_device(local_rank)  # nccl takes the current device
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
-        yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", 0)))
+        yield World(dist.get_rank(), dist.get_world_size(), local_rank)
     finally:
         dist.destroy_process_group()
+
+
+def device_of(device: str, world: World) -> str:
+    """Each process of a machine has a CUDA device of its own (untested here: no such machine)."""
+    return f"cuda:{world.local_rank}" if device.startswith("cuda") and world.size > 1 else device
+
+
+def share(batch: S, world: World) -> S:
+    """This process's examples of a global batch: every size-th, from its rank on."""
+    part: Any = batch[world.rank :: world.size]
+    return part
 
 
 def wrap(net: nn.Module, world: World, device: str) -> nn.Module:

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from cnnapps import __version__
 from cnnapps.core.card import Card, FileEntry
 from cnnapps.core.card import Tensor as TensorCard
 from cnnapps.core.errors import TrainingError, need
 from cnnapps.core.files import check_replaceable, replace_folder, write_bytes
+from cnnapps.core.version import __version__
 from cnnapps.core.weights import open_weights, tensor_spans
 
 __all__ = ["export", "parity", "round_to_half", "write_tensors"]

@@ -20,13 +20,13 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import signal
-import sys
 import threading
 import time
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -39,7 +39,9 @@ from cnnapps.core import distributed
 from cnnapps.core.checkpoint import Checkpoints
 from cnnapps.core.device import place
 from cnnapps.core.errors import InputError, TrainingError
+from cnnapps.core.files import write_bytes
 from cnnapps.core.progress import Progress
+from cnnapps.core.results import dumps
 
 __all__ = ["Recipe", "Summary", "rate_at", "train"]
 
@@ -85,8 +87,17 @@ class Recipe:
     minutes: float = 0.0
     """Stop by the clock, the schedule spanning exactly this time over all resumed parts."""
 
+    def check(self) -> None:
+        """InputError for a value that makes no sense, before hours are spent on it."""
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(name, f"{getattr(self, name)!r} is none of {', '.join(choices)}")
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise InputError(name, f"{getattr(self, name)!r} is not within {low:g} to {high:g}")
+
     def updated(self: R, *settings: str) -> R:
-        """The recipe with ``name=value`` settings; InputError names an unknown one."""
+        """The recipe with ``name=value`` settings; InputError names a wrong one."""
         hints = typing.get_type_hints(type(self))
         changes: dict[str, Any] = {}
         for setting in settings:
@@ -96,27 +107,56 @@ class Recipe:
                 raise InputError(
                     f"--set {setting}", f"expected NAME=VALUE, NAME one of {', '.join(hints)}"
                 )
-            changes[name] = _parse(text.strip(), hints[name], setting)
-        return dataclasses.replace(self, **changes)
+            try:
+                changes[name] = _parse(text.strip(), hints[name])
+            except (KeyError, ValueError) as error:
+                kind = getattr(hints[name], "__name__", "")
+                shown = kind if kind in ("int", "float", "bool") else hints[name]
+                raise InputError(f"--set {setting}", f"{text!r} is no {shown}") from error
+        recipe = dataclasses.replace(self, **changes)
+        recipe.check()
+        return recipe
 
 
-def _parse(text: str, kind: Any, setting: str) -> Any:
-    try:
-        if kind is bool:
-            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
-                text.lower()
-            ]
-        if kind in (int, float, str):
-            value = kind(text)
-            if kind is float and not math.isfinite(value):
-                raise ValueError
-            return value
-        items = [item for item in text.split(",") if item]  # tuple[int, ...], tuple[str, ...]
-        return tuple(typing.get_args(kind)[0](item) for item in items)
-    except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise InputError(
-            f"--set {setting}", f"{text!r} is no {getattr(kind, '__name__', kind)}"
-        ) from error
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_CHOICES = {
+    "optimizer": ("adamw", "sgd", "adadelta"),
+    "schedule": ("cosine", "linear", "constant"),
+    "precision": ("fp32", "bf16", "fp16"),
+}
+_INF = math.inf
+_RANGES: dict[str, tuple[float, float]] = {
+    "steps": (0, 999_999_999),
+    "batch": (1, _INF),
+    "lr": (0, _INF),
+    "momentum": (0, 1),
+    "weight_decay": (0, _INF),
+    "warmup": (0, 1),
+    "clip": (0, _INF),
+    "accumulate": (1, _INF),
+    "ema": (0, 1),
+    "evaluate_every": (0, _INF),
+    "patience": (0, _INF),
+    "checkpoint_seconds": (0, _INF),
+    "minutes": (0, _INF),
+}
+
+
+def _parse(text: str, kind: Any) -> Any:
+    """``text`` as a bool, int, float, str, a tuple of them ("3,4,5"), or one of these or None."""
+    if kind is bool:
+        return _WORDS[text.lower()]
+    if kind in (int, str):
+        return kind(text)
+    if kind is float:
+        value = float(text)
+        if not math.isfinite(value):
+            raise ValueError(text)
+        return value
+    inner = typing.get_args(kind)[0]
+    if typing.get_origin(kind) is tuple:
+        return tuple(_parse(item, inner) for item in text.split(",") if item)
+    return None if text.lower() in ("none", "") else _parse(text, inner)
 
 
 # Fields that may differ between a run and its resumption: they don't change what a step does.
@@ -146,9 +186,7 @@ def rate_at(share: float, recipe: Recipe) -> float:
         return recipe.lr * 0.5 * (1.0 + math.cos(math.pi * (1.0 - left)))
     if recipe.schedule == "linear":
         return recipe.lr * left
-    if recipe.schedule == "constant":
-        return recipe.lr
-    raise InputError("schedule", f"{recipe.schedule!r} is none of cosine, linear, constant")
+    return recipe.lr
 
 
 def train(
@@ -178,139 +216,179 @@ def train(
     weights (Kim's max-norm). ``data`` is a hash of the data that a resumed run must share. ``run``
     receives checkpoints and ``metrics.jsonl``.
 
-    TrainingError: the loss is not finite, or the run in ``run`` can't be resumed.
+    A KeyboardInterrupt comes out when SIGINT or SIGTERM asked to stop; the checkpoint is written.
+    InputError: the recipe makes no sense. TrainingError: the loss is not finite, the run in ``run``
+    can't be resumed or is being written by another process, or the last checkpoint wasn't written.
     """
     world = world or distributed.World()
+    recipe.check()
+    if recipe.batch % world.size:
+        raise InputError("batch", f"{recipe.batch} can't be shared by {world.size} processes")
     run = Path(run)
     checkpoints = Checkpoints(run)
-    if world.first:
-        run.mkdir(parents=True, exist_ok=True)
-    net = place(net, device)
-    optimizer = _optimizer(net, recipe, groups)
-    average = _average(net, recipe)
-    scaler = torch.amp.GradScaler("cuda", enabled=recipe.precision == "fp16")
-    log = _Log(run, enabled=world.first, tensorboard=tensorboard)
-    judge = _Judge(evaluate, metric, checkpoints, log, world)
-    step, spent = 0, 0.0
+    with checkpoints.claim() if world.first else contextlib.nullcontext():
+        device = distributed.device_of(device, world)
+        _autocast(recipe, device)  # a precision that the device lacks is known now
+        net = place(net, device)
+        optimizer = _optimizer(net, recipe, groups)
+        average = _average(net, recipe)
+        scaler = torch.amp.GradScaler("cuda", enabled=recipe.precision == "fp16")
+        log = _Log(run, enabled=world.first, tensorboard=tensorboard)
+        judge = _Judge(evaluate, metric, checkpoints, log, world)
+        parts = _Parts(net, optimizer, scaler, average, judge)
 
-    state = checkpoints.load() if resume else None
-    if state is not None:
-        _check_same(state, recipe, data, run)
-        net.load_state_dict(state["net"])
-        optimizer.load_state_dict(state["optimizer"])
-        scaler.load_state_dict(state["scaler"])
-        if average is not None:
-            average.load_state_dict(state["ema"])
-        judge.load(state["judge"])
-        step, spent = state["step"], state["seconds"]
-    elif world.first:
-        checkpoints.clear()
-
-    parallel = distributed.wrap(net, world, device)
-    started = saved = time.monotonic()
-    finite = torch.ones((), dtype=torch.bool, device=device)
-
-    def elapsed() -> float:
-        return spent + time.monotonic() - started
-
-    def share() -> float:
-        if recipe.minutes:
-            return elapsed() / (60 * recipe.minutes)
-        return (step + 0.5) / recipe.steps
-
-    def save() -> None:
-        if not bool(finite):  # weights that saw a loss of nan are worth nothing
-            return
+        state = checkpoints.load() if resume else None
+        step, spent = (state["step"], state["seconds"]) if state is not None else (0, 0.0)
+        if distributed.broadcast(step, world) != step:
+            raise TrainingError(f"the processes see different checkpoints in {run}")
+        if state is not None:
+            _check_same(state, recipe, data, run)
+            parts.load(state, run)
         if world.first:
-            checkpoints.save(
-                step,
-                {
-                    "net": net.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "scaler": scaler.state_dict(),
-                    "ema": average.state_dict() if average is not None else {},
-                    "step": step,
-                    "seconds": elapsed(),
-                    "judge": judge.state(),
-                    "recipe": dataclasses.asdict(recipe),
-                    "data": data,
-                },
-            )
+            checkpoints.forget(after=step if state is not None else -1)
+            log.forget(after=step if state is not None else -1)
 
-    reason = "finished"
-    progress = Progress(recipe.steps, "training", quiet=quiet or not world.first, start=step)
-    with _stop_signals() as stop, progress:
-        while step < recipe.steps:
-            # Clocks and signals differ between processes: rank 0 decides for all.
-            due = time.monotonic() - saved > recipe.checkpoint_seconds
-            done, stopped, due = distributed.broadcast((share(), stop(), due), world)
-            if due:
-                save()
-                saved = time.monotonic()
-            if stopped or done >= 1.0:
-                reason = "stopped" if stopped else "time"
-                break
-            torch.manual_seed(hash((recipe.seed, step, world.rank)) & 0x7FFFFFFF)
-            rate = rate_at(done, recipe)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group.get("scale", 1.0)
+        parallel = distributed.wrap(net, world, device)
+        started = saved = time.monotonic()
+        finite = torch.ones((), dtype=torch.bool, device=device)
 
-            net.train()
-            total = torch.zeros((), device=device)
-            for part in range(recipe.accumulate):
-                batch = _to(batch_at(step * recipe.accumulate + part), device)
-                last = part == recipe.accumulate - 1
-                with _sync(parallel, last), _autocast(recipe, device):
-                    value = loss(parallel, batch) / recipe.accumulate
-                    # DDP reduces in backward, so backward stands inside its context
-                    scaler.scale(value).backward()  # type: ignore[no-untyped-call]
-                total += value.detach()
-            if recipe.clip:
-                scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad(set_to_none=True)
-            if after_step is not None:
-                with torch.no_grad():
-                    after_step(net)
-            if average is not None:
-                average.update_parameters(net)
-            step += 1
-            finite = finite & torch.isfinite(total)
+        def elapsed() -> float:
+            return spent + time.monotonic() - started
 
-            # On CUDA looking at the loss waits for the device, so there only now and then.
-            if device == "cpu" or step % 50 == 0 or step == recipe.steps:
-                if not bool(finite):
-                    raise TrainingError(
-                        f"the loss is not finite at step {step} (rate {rate:.3g});"
-                        f" lower it with --set lr={recipe.lr / 3:.2g}, or --set clip=1;"
-                        f" last good checkpoint: {checkpoints.latest() or 'none'}"
-                    )
-                mean = float(distributed.mean(total, world))
-                log.step(step, elapsed(), mean, rate)
-                progress.update(step, share=done, loss=mean)
+        def share() -> float:
+            if recipe.minutes:
+                return elapsed() / (60 * recipe.minutes)
+            return (step + 0.5) / recipe.steps
 
-            if recipe.evaluate_every and step % recipe.evaluate_every == 0:
-                judge(average.module if average is not None else net, step, elapsed())
+        def check_finite() -> None:
+            """Before anything is kept: a gradient of nan shows in the loss one step later."""
+            if not (bool(finite) and _all_finite(net)):
+                last = step * recipe.accumulate - 1
+                raise TrainingError(
+                    f"loss or weights are not finite at step {step}, batch {last}; start again"
+                    f" with --set lr={recipe.lr / 3:.2g} or --set clip=1;"
+                    f" last good checkpoint: {checkpoints.latest() or 'none'}"
+                )
+
+        def save() -> None:
+            check_finite()
+            if world.first:
+                more = {"step": step, "seconds": elapsed(), "data": data, "recipe": asdict(recipe)}
+                checkpoints.save(step, parts.state() | more)
+
+        reason = "finished"
+        progress = Progress(recipe.steps, "training", quiet=quiet or not world.first, start=step)
+        with _stop_signals() as stop, progress:
+            while step < recipe.steps:
                 if recipe.patience and judge.stale >= recipe.patience:
                     reason = "early"
                     break
+                # Clocks and signals differ between processes: rank 0 decides for all.
+                due = time.monotonic() - saved > recipe.checkpoint_seconds
+                done, stopped, due = distributed.broadcast((share(), stop(), due), world)
+                if due:
+                    save()
+                    saved = time.monotonic()
+                if stopped or done >= 1.0:
+                    reason = "stopped" if stopped else "time"
+                    break
+                torch.manual_seed(hash((recipe.seed, step, world.rank)) & 0x7FFFFFFF)
+                rate = rate_at(done, recipe)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * group.get("scale", 1.0)
 
-        if reason != "stopped":
-            judge(average.module if average is not None else net, step, elapsed())
-        save()
-    log.close()
+                net.train()
+                total = torch.zeros((), device=device)
+                for part in range(recipe.accumulate):
+                    batch = _to(batch_at(step * recipe.accumulate + part), device)
+                    last = part == recipe.accumulate - 1
+                    with _sync(parallel, last), _autocast(recipe, device):
+                        value = loss(parallel, batch) / recipe.accumulate
+                        # DDP reduces in backward, so backward stands inside its context
+                        scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+                    total += value.detach()
+                if recipe.clip:
+                    scaler.unscale_(optimizer)
+                    nn.utils.clip_grad_norm_(net.parameters(), recipe.clip)
+                scaler.step(optimizer)
+                scaler.update()
+                optimizer.zero_grad(set_to_none=True)
+                if after_step is not None:
+                    with torch.no_grad():
+                        after_step(net)
+                if average is not None:
+                    average.update_parameters(net)
+                step += 1
+                total = distributed.mean(total, world)
+                finite = finite & torch.isfinite(total)
+
+                # On CUDA looking at the loss waits for the device, so there only now and then.
+                if device == "cpu" or step % 50 == 0 or step == recipe.steps:
+                    if not bool(finite):
+                        check_finite()
+                    log.step(step, elapsed(), float(total), rate)
+                    clock = done if recipe.minutes else None
+                    progress.update(step, share=clock, loss=float(total))
+
+                if recipe.evaluate_every and step % recipe.evaluate_every == 0:
+                    check_finite()
+                    judge(average.module if average is not None else net, step, elapsed())
+
+            if reason != "stopped":
+                check_finite()
+                judge(average.module if average is not None else net, step, elapsed())
+            save()
+            stopped = distributed.broadcast(stop(), world)
+        log.close()
     if checkpoints.failed is not None:
-        raise TrainingError(f"the last checkpoint could not be written ({checkpoints.failed})")
-    if reason == "stopped":
+        raise TrainingError(
+            f"the last checkpoint could not be written ({checkpoints.failed.strerror});"
+            f" make room and go on with --resume"
+        )
+    if stopped:
         raise KeyboardInterrupt
-    winner = checkpoints.load_best() if evaluate is not None else None
-    if winner is not None:
-        net.load_state_dict(winner["net"])
+    if judge.best:
+        net.load_state_dict(checkpoints.load_best(judge.best_step)["net"])
     elif average is not None:
         net.load_state_dict(average.module.state_dict())
     return Summary(step, elapsed(), judge.best, judge.best_step, reason)
+
+
+@dataclass(slots=True)
+class _Parts:
+    """Everything that a step changes."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: AveragedModel | None
+    judge: _Judge
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "ema": self.average.state_dict() if self.average is not None else {},
+            "judge": self.judge.state(),
+        }
+
+    def load(self, state: Mapping[str, Any], run: Path) -> None:
+        try:
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            if self.average is not None:
+                self.average.load_state_dict(state["ema"])
+            self.judge.load(state["judge"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise TrainingError(f"{run} holds another net ({reason})") from error
+
+
+def _all_finite(net: nn.Module) -> bool:
+    state = [t for t in net.state_dict().values() if t.is_floating_point()]
+    return all(bool(torch.isfinite(t).all()) for t in state)
 
 
 class _Judge:
@@ -350,13 +428,18 @@ class _Judge:
             with torch.no_grad():
                 values = {k: float(v) for k, v in self.evaluate(net).items()}
             self.log.evaluation(step, seconds, values)
-            better = not self.best or self.sign * (values[self.name] - self.best[self.name]) > 0
-            if better:
-                self.checkpoints.save_best({"net": net.state_dict(), "step": step})
-                self.best, self.best_step, self.stale = values, step, 0
-            else:
+            if self.name not in values:
+                raise TrainingError(f"evaluation gives {', '.join(values)}, but no {self.name}")
+            if not self._better(values[self.name]):
                 self.stale += 1
+            elif self.checkpoints.save_best(step, {"net": net.state_dict(), "step": step}):
+                self.best, self.best_step, self.stale = values, step, 0
         self.load(distributed.broadcast(self.state(), self.world))
+
+    def _better(self, value: float) -> bool:
+        """Nothing is worse than nan, also when it came first."""
+        best = self.best.get(self.name, math.nan)
+        return math.isfinite(value) and not self.sign * (value - best) <= 0
 
 
 def _optimizer(
@@ -383,22 +466,29 @@ def _optimizer(
             nesterov=recipe.momentum > 0,
             weight_decay=recipe.weight_decay,
         )
-    if recipe.optimizer == "adadelta":
-        return torch.optim.Adadelta(
-            parameters, lr=recipe.lr, rho=0.95, eps=1e-6, weight_decay=recipe.weight_decay
-        )
-    raise InputError("optimizer", f"{recipe.optimizer!r} is none of adamw, sgd, adadelta")
+    return torch.optim.Adadelta(
+        parameters, lr=recipe.lr, rho=0.95, eps=1e-6, weight_decay=recipe.weight_decay
+    )
 
 
 def _average(net: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    """Exponential moving average of weights and buffers, or None."""
+    """Exponential moving average of weights and buffers, or None.
+
+    Buffers of whole numbers (counters, 8-bit tables) are copied: torch's own average would round
+    them towards zero a little at every step.
+    """
     if not recipe.ema:
         return None
-    return AveragedModel(
-        net,
-        multi_avg_fn=get_ema_multi_avg_fn(recipe.ema),  # type: ignore[no-untyped-call]
-        use_buffers=True,
-    )
+    floating = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
+
+    def update(averaged: Any, current: Any, count: Any) -> None:
+        if averaged[0].is_floating_point():
+            floating(averaged, current, count)
+            return
+        for old, new in zip(averaged, current, strict=True):
+            old.copy_(new)
+
+    return AveragedModel(net, multi_avg_fn=update, use_buffers=True)
 
 
 def _autocast(recipe: Recipe, device: str) -> contextlib.AbstractContextManager[Any]:
@@ -431,14 +521,15 @@ def _to(batch: Batch, device: str) -> Batch:
     if isinstance(batch, Mapping):
         return {k: _to(v, device) for k, v in batch.items()}
     if isinstance(batch, tuple | list):
-        return type(batch)(_to(v, device) for v in batch)
+        parts = [_to(v, device) for v in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
     return batch
 
 
 def _check_same(state: dict[str, Any], recipe: Recipe, data: str, run: Path) -> None:
     if state["data"] != data:
         raise TrainingError(f"{run} was trained on other data; start without --resume")
-    now = dataclasses.asdict(recipe)
+    now = asdict(recipe)
     changed = [
         f"{name} was {state['recipe'].get(name)!r}, is {value!r}"
         for name, value in now.items()
@@ -461,7 +552,8 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        print("cnnapps: stopping after this step (again to stop at once)", file=sys.stderr)
+        with contextlib.suppress(OSError):  # print() must not be entered twice, os.write may be
+            os.write(2, b"cnnapps: stopping after this step (again to stop at once)\n")
 
     old = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -479,34 +571,55 @@ class _Log:
         self._enabled = enabled
         self._next = 0.0
         self._sum, self._count = 0.0, 0
+        self._last: dict[str, float] = {}
         self._board: Any = None
         if enabled and tensorboard:
             from cnnapps.core.errors import need
 
             self._board = need("torch.utils.tensorboard", "--tensorboard").SummaryWriter(str(run))
 
-    def step(self, step: int, seconds: float, loss: float, rate: float) -> None:
-        self._sum, self._count = self._sum + loss, self._count + 1
-        if seconds < self._next:
+    def forget(self, *, after: int) -> None:
+        """Drop the lines that a killed run wrote after the checkpoint that we go on from."""
+        if not self._path.is_file():
             return
-        self._next = seconds + max(1.0, seconds / 200)  # some hundred lines, however long the run
-        loss, self._sum, self._count = self._sum / self._count, 0.0, 0
-        self._write({"step": step, "seconds": round(seconds, 2), "loss": loss, "lr": rate})
+        kept = []
+        for line in self._path.read_bytes().splitlines(keepends=True):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                if json.loads(line)["step"] <= after and line.endswith(b"\n"):
+                    kept.append(line)
+        with contextlib.suppress(OSError):
+            write_bytes(self._path, b"".join(kept))
+
+    def step(self, step: int, seconds: float, loss: float, rate: float) -> None:
+        """Note the loss; the line that is written has the mean since the line before."""
+        self._sum, self._count = self._sum + loss, self._count + 1
+        self._last = {"step": step, "seconds": round(seconds, 2), "loss": loss, "lr": rate}
+        if seconds >= self._next:
+            self._next = seconds + max(1.0, seconds / 200)  # some hundred lines, however long
+            self._flush()
 
     def evaluation(self, step: int, seconds: float, values: dict[str, float]) -> None:
+        """Write what an evaluation gave."""
         self._write({"step": step, "seconds": round(seconds, 2), **values})
+
+    def close(self) -> None:
+        """Write the last losses too."""
+        if self._count:
+            self._flush()
+        if self._board is not None:
+            self._board.close()
+
+    def _flush(self) -> None:
+        mean, self._sum, self._count = self._sum / self._count, 0.0, 0
+        self._write({**self._last, "loss": mean})
 
     def _write(self, line: dict[str, float]) -> None:
         if not self._enabled:
             return
         # A full disk costs a line of the log, not the run.
         with contextlib.suppress(OSError), open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(dumps(line) + "\n")
         if self._board is not None:
             for name, value in line.items():
                 if name not in ("step", "seconds"):
                     self._board.add_scalar(name, value, line["step"])
-
-    def close(self) -> None:
-        if self._board is not None:
-            self._board.close()

@@ -127,7 +127,7 @@ def find(weights: str | os.PathLike[str] | None, app: str) -> Path:
         raise WeightsError(text, "is not a weights folder (no card.json in it)")
     prefix = f"{app}/" if app else ""
     tags = ", ".join(name for name, _ in installed() if name.startswith(prefix))
-    raise WeightsError(repr(text), f"no such weights; installed: {tags or 'none'}")
+    raise WeightsError(text or "''", f"no such weights; installed: {tags or 'none'}")
 
 
 def read_card(folder: str | os.PathLike[str]) -> Card:

@@ -1,0 +1,419 @@
+"""Games for training and evaluation: tables of moves -> positions -> batches of planes.
+
+    games = pack_games(["train-2016-06.tsv.xz", ...], cache="runs/go/games")
+    batches = Batches(games, planes="v7", batch=128, seed=1)
+    batches.batch_at(0)          # {"planes": (128, 22, 19, 19), "numbers": ..., "target": ...}
+
+A pass through the data is a permutation of all positions, a function of (seed, epoch), so no
+position comes again before all have been seen, and a run that is resumed goes on where it stopped.
+Positions are replayed and turned into planes when they are drawn: 0.26 ms each with all ladders,
+so nothing but the moves is ever stored.
+
+Two tables are read, tab-separated, plain, .gz or .xz, 19x19, Black first, colours in turn; a move
+is two letters, column and row from the top left, ``tt`` is a pass:
+
+    game  date  rank_black_white  result  moves      one game a line
+    game  moves_played  moves  next_move             one position a line
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnapps.apps.go_policy import kernels
+from cnnapps.apps.go_policy.planes import V7_GLOBALS, globals_row, symmetries
+from cnnapps.core.errors import InputError
+from cnnapps.core.files import write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "AREA",
+    "SIZE",
+    "Batches",
+    "Games",
+    "Planes",
+    "Report",
+    "draw",
+    "encode",
+    "pack_games",
+    "read_table",
+]
+
+SIZE = 19
+AREA = SIZE * SIZE  # also the number that means a pass among moves
+KOMI = 6.5  # of all games in the tables
+MAX_MOVES = 2000  # of a game
+GAME_COLUMNS = ("game", "date", "rank_black_white", "result", "moves")
+POSITION_COLUMNS = ("game", "moves_played", "moves", "next_move")
+
+Planes = Literal["v7", "nature"]
+PLANES: dict[str, int] = {"v7": kernels.V7_PLANES, "nature": kernels.NATURE_PLANES}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was read: files, games kept and dropped, positions (moves without passes) and passes."""
+
+    files: int = 0
+    games: int = 0
+    illegal: int = 0  # dropped: a stone on a stone, suicide, or the immediate recapture of a ko
+    empty: int = 0  # dropped: no moves
+    positions: int = 0
+    passes: int = 0
+    shortest: int = 0  # moves of a game
+    median: int = 0
+    longest: int = 0
+    black_wins: int = 0
+    white_wins: int = 0
+    professional: int = 0  # games with at least one account marked professional
+    first_illegal: tuple[str, ...] = ()  # up to ten: "file, game: move"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Games:
+    """Moves of many games, one behind the other, all legal.
+
+    ``moves`` (M,): row * 19 + column, or 361 for a pass; those of game g are
+    ``moves[starts[g]:starts[g + 1]]``. A position is the index of its next move: ``moves[i]`` is
+    the answer, the moves of the same game before it are the question.
+    """
+
+    moves: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    names: tuple[str, ...]
+    report: Report
+    sha256: str  # of the files that were read
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def positions(self, *, passes: bool = False) -> NDArray[np.int64]:
+        """All positions, those where the player passed only if ``passes``."""
+        if passes:
+            return np.arange(len(self.moves), dtype=np.int64)
+        return np.flatnonzero(self.moves != AREA)
+
+    def number(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many moves had been played before each position."""
+        return positions - self.starts[np.searchsorted(self.starts, positions, "right") - 1]
+
+
+# --------------------------------------------------------------------------------------- reading
+def read_table(path: str | os.PathLike[str]) -> Iterator[dict[str, str]]:
+    """The lines of one of the two tables; InputError names file and line."""
+    columns: Sequence[str] = ()
+    for number, line in enumerate(_lines(path), 1):
+        fields = line.rstrip("\r\n").split("\t")
+        if number == 1:
+            columns = fields
+            if tuple(fields) not in (GAME_COLUMNS, POSITION_COLUMNS):
+                wanted = " or ".join(" ".join(c) for c in (GAME_COLUMNS, POSITION_COLUMNS))
+                raise InputError(path, f"the first line must name the columns {wanted}")
+        elif fields != [""]:
+            if len(fields) != len(columns):
+                raise InputError(
+                    f"{path}, line {number}", f"{len(fields)} columns instead of {len(columns)}"
+                )
+            yield dict(zip(columns, fields, strict=True))
+
+
+def _lines(path: str | os.PathLike[str]) -> Iterator[str]:
+    opener: Any = {".xz": lzma.open, ".gz": gzip.open}.get(Path(path).suffix, open)
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            yield from file
+    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise InputError(path, f"can't be read ({error})") from error
+
+
+def parse_moves(text: str, source: object) -> NDArray[np.int32]:
+    """ "pddp" -> [72, 300] (row * 19 + column), "tt" -> 361."""
+    if len(text) % 2 or not text.isascii() or len(text) > 2 * MAX_MOVES:
+        raise InputError(source, f"moves must be at most {MAX_MOVES} pairs of letters")
+    pairs = np.frombuffer(text.encode(), np.uint8).reshape(-1, 2).astype(np.int32) - 97
+    on_board = ((pairs >= 0) & (pairs < SIZE)).all(1)
+    passes = (pairs == 19).all(1)
+    if not (on_board | passes).all():
+        first = int(np.argmin(on_board | passes))
+        raise InputError(
+            source, f"move {first + 1}, {text[2 * first :][:2]!r}, is not on the board"
+        )
+    return np.where(passes, AREA, pairs[:, 1] * SIZE + pairs[:, 0]).astype(np.int32)
+
+
+def pack_games(
+    paths: Iterable[str | os.PathLike[str]], *, cache: str | os.PathLike[str] | None = None
+) -> Games:
+    """Read tables of games (or of positions: each becomes a game that ends with the next move).
+
+    Games with an illegal move (simple ko, no suicide) are dropped and counted. With ``cache``, a
+    folder, the result is kept there under the hash of the files, and read from there next time.
+    """
+    files = [Path(p) for p in paths]
+    if not files:
+        raise InputError("training data", "no files")
+    try:
+        digests = [hashlib.sha256(f.read_bytes()).hexdigest() for f in files]
+    except OSError as error:
+        raise InputError(error.filename or "training data", error.strerror or str(error)) from error
+    digest = digests[0]
+    if len(digests) > 1:
+        digest = hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    kept = Path(cache) / f"{digest[:16]}.npz" if cache is not None else None
+    if kept is not None and kept.exists():
+        return _load(kept, digest)
+    games = _collect(files, digest)
+    if kept is not None:
+        buffer = io.BytesIO()
+        np.savez(
+            buffer, moves=games.moves.astype(np.uint16), starts=games.starts,
+            names=np.array(games.names), report=json.dumps(asdict(games.report)),
+        )  # fmt: skip
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(kept, buffer.getvalue())
+    return games
+
+
+def _load(kept: Path, digest: str) -> Games:
+    try:
+        with np.load(kept, allow_pickle=False) as data:
+            report = json.loads(str(data["report"]))
+            report["first_illegal"] = tuple(report["first_illegal"])
+            names = tuple(str(n) for n in data["names"])
+            moves = data["moves"].astype(np.int32)
+            return Games(moves, data["starts"], names, Report(**report), digest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(kept, f"damaged cache, delete it ({error})") from error
+
+
+def _collect(files: Sequence[Path], digest: str) -> Games:
+    check = _Replayer()
+    moves: list[NDArray[np.int32]] = []
+    names: list[str] = []
+    illegal: list[str] = []
+    empty = black = white = professional = 0
+    for file in files:
+        for row in read_table(file):
+            where = f"{file}, game {row['game']}"
+            game = parse_moves(row["moves"] + row.get("next_move", ""), where)
+            legal = check.legal_moves(game)
+            if len(game) == 0:
+                empty += 1
+            elif legal < len(game):
+                illegal.append(f"{file.name}, game {row['game']}: move {legal + 1}")
+            else:
+                moves.append(game)
+                names.append(row["game"])
+                black += row.get("result", "").startswith("B+")
+                white += row.get("result", "").startswith("W+")
+                professional += "p" in row.get("rank_black_white", "")
+    if not moves:
+        raise InputError(files[0], "no games")
+    lengths = np.array([len(m) for m in moves])
+    starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    joined = np.concatenate(moves)
+    passes = int((joined == AREA).sum())
+    report = Report(
+        len(files), len(names), len(illegal), empty, len(joined) - passes, passes,
+        int(lengths.min()), int(np.median(lengths)), int(lengths.max()), black, white,
+        professional, tuple(illegal[:10]),
+    )  # fmt: skip
+    return Games(joined, starts, tuple(names), report, digest)
+
+
+# ------------------------------------------------------------------------------------- positions
+class _Replayer:
+    """The compiled kernels with the arrays that they work in."""
+
+    def __init__(self) -> None:
+        self.kernels = kernels.compiled()
+        points = (SIZE + 2) * (SIZE + 1) + 1
+
+        def array(n: int = points) -> NDArray[np.int32]:
+            return np.zeros(n, np.int32)
+
+        self.state = (array(), array(), array(), array(), array(), SIZE + 1)
+        self.played, self.seen, self.taken = array(), array(), array()
+        self.recent, self.marks = array(5), (array(), array(), array())
+        self.nodes, self.work = array(1), array(kernels.LADDER_WORK)
+
+    def legal_moves(self, game: NDArray[np.int32]) -> int:
+        """How many moves of the game are legal until the first that is not."""
+        return int(
+            self.kernels.first_illegal(
+                self.state, SIZE, game, 0, len(game), self.played, self.taken
+            )
+        )
+
+    def planes(
+        self, kind: str, moves: NDArray[np.int32], first: int, number: int,
+        out: NDArray[np.uint8], allowed: NDArray[np.uint8],
+    ) -> None:  # fmt: skip
+        """Fill the planes (flat zeros) and legal points of a game after ``number`` moves."""
+        if kind == "v7":
+            self.kernels.game_v7(
+                self.state, SIZE, moves, first, number, self.played, self.recent, *self.marks,
+                out, allowed, self.nodes, self.work, self.taken,
+            )  # fmt: skip
+        else:
+            self.kernels.game_nature(
+                self.state, SIZE, moves, first, number, self.played, self.seen,
+                out, allowed, self.nodes, self.work, self.taken,
+            )  # fmt: skip
+
+
+def draw(games: Games, n: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """n positions, uniform over all moves but passes, without repeats, sorted: a fixed test set."""
+    positions = games.positions()
+    if n > len(positions):
+        raise InputError("positions", f"{n} wanted, {len(positions)} there")
+    chosen = np.random.default_rng(seed).choice(len(positions), n, replace=False)
+    return np.sort(positions[chosen])
+
+
+def last_positions(games: Games) -> NDArray[np.int64]:
+    """The last move of each game as the answer: what a table of positions asks for."""
+    return games.starts[1:] - 1
+
+
+def encode(games: Games, positions: NDArray[np.int64], planes: Planes) -> dict[str, NDArray[Any]]:
+    """Positions -> arrays, unturned.
+
+    ``planes`` (N, 22 or 48, 361) uint8, ``numbers`` (N, 19) float32 (v7 only), ``legal`` (N, 361)
+    uint8, ``target`` (N,) int64 (361 for a pass), ``number`` (N,) moves played before.
+    """
+    replayer = _Replayer()
+    return _encode(replayer, games, positions, planes)
+
+
+def _encode(
+    replayer: _Replayer, games: Games, positions: NDArray[np.int64], kind: str
+) -> dict[str, NDArray[Any]]:
+    n = len(positions)
+    out = np.zeros((n, PLANES[kind] * AREA), np.uint8)
+    legal = np.zeros((n, AREA), np.uint8)
+    number = games.number(positions)
+    arrays: dict[str, NDArray[Any]] = {
+        "planes": out.reshape(n, PLANES[kind], AREA),
+        "legal": legal,
+        "target": games.moves[positions].astype(np.int64),
+        "number": number,
+    }
+    for i, (position, played) in enumerate(zip(positions, number, strict=True)):
+        first = int(position - played)
+        replayer.planes(kind, games.moves, first, int(played), out[i], legal[i])
+    if kind == "v7":
+        arrays["numbers"] = np.zeros((n, V7_GLOBALS), np.float32)
+        for i, (position, played) in enumerate(zip(positions, number, strict=True)):
+            recent = games.moves[position - min(int(played), 5) : position][::-1]
+            passes = [bool(m == AREA) for m in recent]
+            arrays["numbers"][i] = globals_row(played % 2 == 0, passes, KOMI)
+    return arrays
+
+
+class Batches:
+    """``batch_at(step)``: the step-th batch of an endless, reproducible stream of positions.
+
+    ``batch`` positions over all ``world`` processes, of which ``rank`` gets its share. Each is
+    turned by one of the 8 symmetries, chosen by (seed, place in the stream). ``passes``: also
+    positions where the player passed (target 361), for nets that have an answer for it.
+    """
+
+    def __init__(
+        self,
+        games: Games,
+        *,
+        planes: Planes,
+        batch: int,
+        seed: int = 1,
+        rank: int = 0,
+        world: int = 1,
+        passes: bool = False,
+        turn: bool = True,
+    ) -> None:
+        if batch % world:
+            raise InputError("batch", f"{batch} can't be shared by {world} processes")
+        self.games, self.kind, self.batch = games, planes, batch
+        self.seed, self.rank, self.world, self.turn = seed, rank, world, turn
+        self._positions = games.positions(passes=passes).astype(np.uint32)
+        self._replayer = _Replayer()
+        self._order: tuple[int, NDArray[np.uint32]] = (-1, self._positions)
+
+    @property
+    def epoch_positions(self) -> int:
+        """Positions in the stream before any comes again."""
+        return len(self._positions)
+
+    def positions_at(self, step: int) -> NDArray[np.int64]:
+        """Which positions the batch of this step and rank holds."""
+        places = self._places(step)
+        epochs = places // len(self._positions)
+        found = np.empty(len(places), np.int64)
+        for epoch in np.unique(epochs):  # two at most, where one pass ends and the next begins
+            here = epochs == epoch
+            found[here] = self._permutation(int(epoch))[places[here] % len(self._positions)]
+        return found
+
+    def batch_at(self, step: int) -> dict[str, Tensor]:
+        """The batch as tensors.
+
+        ``planes`` (N, C, 19, 19) float32, ``target`` (N,) int64, ``legal`` (N, 361) bool, and for
+        v7 ``numbers`` (N, 19) float32.
+        """
+        import torch
+
+        arrays = _encode(self._replayer, self.games, self.positions_at(step), self.kind)
+        if self.turn:
+            turned(arrays, _mixed(self._places(step), self.seed) & 7)
+        planes = torch.from_numpy(arrays["planes"]).reshape(-1, PLANES[self.kind], SIZE, SIZE)
+        batch = {
+            "planes": planes.float(),
+            "target": torch.from_numpy(arrays["target"]),
+            "legal": torch.from_numpy(arrays["legal"]).bool(),
+        }
+        if "numbers" in arrays:
+            batch["numbers"] = torch.from_numpy(arrays["numbers"])
+        return batch
+
+    def _places(self, step: int) -> NDArray[np.int64]:
+        start = step * self.batch
+        return np.arange(start + self.rank, start + self.batch, self.world, dtype=np.int64)
+
+    def _permutation(self, epoch: int) -> NDArray[np.uint32]:
+        if self._order[0] != epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(self._positions)
+            self._order = (epoch, order)
+        return self._order[1]
+
+
+def turned(arrays: dict[str, NDArray[Any]], k: NDArray[np.int64]) -> None:
+    """Turn each position i of ``encode``'s arrays in place by symmetry ``k[i]``, answer and all."""
+    table = symmetries(SIZE)[k]  # (N, 361): point j of the image was point table[i, j]
+    planes, legal, target = arrays["planes"], arrays["legal"], arrays["target"]
+    planes[:] = np.take_along_axis(planes, table[:, None, :], 2)
+    legal[:] = np.take_along_axis(legal, table, 1)
+    moved = target < AREA
+    target[moved] = np.argmax(table[moved] == target[moved, None], 1)
+
+
+def _mixed(values: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """A well-mixed number from each value and the seed (splitmix64)."""
+    with np.errstate(over="ignore"):
+        z = values.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed + 1)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return (z ^ (z >> np.uint64(31)) >> np.uint64(1)).astype(np.int64)

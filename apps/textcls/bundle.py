@@ -1,0 +1,96 @@
+"""One self-contained ONNX file of a classifier, for other programs; smaller if asked for.
+
+The weights folder keeps graph and weights apart. Here they are put together, and the units, labels
+and temperature go into the file's metadata, so that one file is all a program needs.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from cnnapps.apps.textcls.tokens import read_units
+from cnnapps.core.errors import InputError, need
+from cnnapps.core.weights import Weights
+
+__all__ = ["bundle"]
+
+
+def bundle(weights: Weights, *, max_bytes: int | None = None) -> tuple[bytes, int, float]:
+    """(file, units kept, largest difference of a probability to the folder's net).
+
+    With ``max_bytes`` the rows of the last units, the rarest words, are cut: they become unknown
+    words, and the difference is measured over the words that stay. InputError when even a
+    vocabulary of 100 units doesn't fit, or for a net whose table can't be cut.
+    """
+    kept = int(weights.card.arguments["units"])
+    data = _assemble(weights, kept)
+    if max_bytes is not None and len(data) > max_bytes:
+        if weights.card.net != "kim-cnn" or weights.card.preparation.get("units") != "words":
+            raise InputError("--max-mb", f"these weights need {len(data) / 1e6:.2f} MB")
+        per_unit = (len(data) - len(_assemble(weights, 100))) / (kept - 100)
+        kept -= int(np.ceil((len(data) - max_bytes) / per_unit)) + 8
+        while kept >= 100 and len(data := _assemble(weights, kept)) > max_bytes:
+            kept -= max(8, kept // 100)
+        if kept < 100:
+            raise InputError("--max-mb", f"at least {len(_assemble(weights, 100)) / 1e6:.2f} MB")
+    return data, kept, _difference(weights, data, kept)
+
+
+def _assemble(weights: Weights, kept: int) -> bytes:
+    """The graph with its initialisers inside, tables cut to ``kept`` rows."""
+    onnx = need("onnx", "export")
+    model = onnx.load_model_from_string(weights["graph.onnx"])
+    tensors = weights.tensors()
+    for initializer in model.graph.initializer:
+        if initializer.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        name = initializer.name.removesuffix(".half").removeprefix("net.")
+        value = tensors[name]
+        if name.startswith("table."):
+            value = value[:kept]
+        del initializer.external_data[:]
+        initializer.data_location = onnx.TensorProto.DEFAULT
+        del initializer.dims[:]
+        initializer.dims.extend(value.shape)
+        initializer.raw_data = np.ascontiguousarray(value).tobytes()
+    units = read_units(weights.files)
+    card = weights.card
+    metadata: dict[str, Any] = {
+        "labels": card.labels,
+        "preparation": card.preparation,
+        "units": units.names()[:kept] if card.preparation.get("units") != "sentencepiece" else [],
+        "licence": card.licence,
+        "weights": card.name,
+    }
+    for key, value in metadata.items():
+        model.metadata_props.add(key=f"cnnapps.{key}", value=json.dumps(value, ensure_ascii=False))
+    return bytes(model.SerializeToString())
+
+
+def _difference(weights: Weights, data: bytes, kept: int) -> float:
+    """Largest difference of the logits between the file and the folder, on random known units."""
+    ort = need("onnxruntime", "export")
+    from cnnapps.core.runtime import open_runtime
+
+    session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+    reference = open_runtime(weights)
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for n, length in ((4, 12), (1, 1), (16, 40)):
+        if weights.card.net == "kim-cnn":
+            words = np.unique(np.concatenate([[0], rng.integers(1, kept, 50)])).astype(np.int64)
+            inputs = {
+                "words": words,
+                "tokens": rng.integers(1, len(words), (n, length)),
+                "length": np.full(n, length),
+                "edges": np.ones((n, 2), dtype=np.int64),
+            }
+        else:
+            inputs = {"ids": rng.integers(1, kept, (n, length)), "length": np.full(n, length)}
+        want = reference.run(**inputs)["logits"]
+        got = session.run(["logits"], inputs)[0]
+        worst = max(worst, float(np.abs(got - want).max()))
+    return worst

@@ -1,0 +1,651 @@
+"""Labelled texts from whatever people keep them in, a report on them, and splits.
+
+    csv, tsv          columns guessed or named, header or none, quoted newlines
+    jsonl, json       one object a line, or one list of objects
+    fastText          "__label__pos __label__film what a film", several labels a line
+    folder            a sub-folder a class, a file a text; train/, dev/, test/ above them if there
+
+plain, .gz or .xz, in any encoding. What can't be read is an InputError that names file and line.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import os
+import re
+import unicodedata
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnnapps.core.errors import InputError, printable
+from cnnapps.core.limits import DEFAULT, Limits, check
+from cnnapps.core.lines import guess_encoding, open_regular
+
+__all__ = [
+    "SETS",
+    "Dataset",
+    "Report",
+    "folds",
+    "normalise",
+    "overlap",
+    "phrases",
+    "read_dataset",
+    "read_set",
+    "report",
+    "stratified",
+]
+
+TEXT_NAMES = (
+    "text", "sentence", "review", "comment", "content", "body", "message", "document", "question",
+    "tweet", "title", "description", "phrase", "utterance", "review_text", "文本", "内容", "评论",
+)  # fmt: skip
+LABEL_NAMES = (
+    "label", "labels", "class", "category", "sentiment", "target", "y", "polarity", "rating",
+    "stars", "score", "intent", "topic", "tag", "tags", "标签", "类别",
+)  # fmt: skip
+SPLIT_NAMES = ("train", "dev", "valid", "validation", "val", "test")
+_PREFIX = "__label__"
+_BRACKET = re.compile(r"-[lr][rsc]b-")
+_PACKED = (".gz", ".xz", ".bz2")
+_PACKERS: tuple[tuple[bytes, Any], ...] = (
+    (b"\x1f\x8b", gzip.open),
+    (b"\xfd7zXZ", lzma.open),
+    (b"BZh", bz2.open),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Texts with their labels. ``several``: a text may have none or more than one label."""
+
+    texts: list[str]
+    labels: list[tuple[str, ...]]
+    splits: list[str | None]
+    several: bool
+    encodings: dict[str, str]
+    """File -> the encoding that it was read in."""
+    notes: tuple[str, ...] = ()
+    """What was guessed, and rows that were left out."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def where(self, *splits: str) -> Dataset:
+        """The rows of these splits."""
+        kept = [i for i, s in enumerate(self.splits) if s in splits]
+        return self.take(kept)
+
+    def take(self, rows: Iterable[int]) -> Dataset:
+        """The rows with these numbers, in this order."""
+        rows = list(rows)
+        return Dataset(
+            [self.texts[i] for i in rows],
+            [self.labels[i] for i in rows],
+            [self.splits[i] for i in rows],
+            self.several,
+            self.encodings,
+            self.notes,
+        )
+
+    def classes(self) -> tuple[str, ...]:
+        """All labels; numbers in their order, else by name."""
+        names = {label for row in self.labels for label in row}
+        if all(re.fullmatch(r"-?\d{1,15}", name) for name in names):
+            return tuple(sorted(names, key=lambda n: (int(n), n)))
+        return tuple(sorted(names))
+
+    def targets(self, classes: Sequence[str]) -> np.ndarray:
+        """(n,) class numbers, or (n, classes) 0/1 with several labels a text.
+
+        InputError for a label that is not among ``classes``.
+        """
+        index = {name: i for i, name in enumerate(classes)}
+        unknown = sorted({x for row in self.labels for x in row if x not in index})
+        if unknown:
+            names = ", ".join(printable(x, 40) for x in unknown[:5])
+            raise InputError("labels", f"not among the classes of the weights: {names}")
+        if self.several:
+            out = np.zeros((len(self), len(classes)), dtype=np.float32)
+            for row, labels in zip(out, self.labels, strict=True):
+                row[[index[x] for x in labels]] = 1
+            return out
+        return np.array([index[row[0]] for row in self.labels], dtype=np.int64)
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    text: str
+    labels: tuple[str, ...]
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    text: str | None
+    label: str | None
+    separator: str | None
+
+
+def read_dataset(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    label_separator: str | None = None,
+    encoding: str | None = None,
+    limits: Limits = DEFAULT,
+) -> Dataset:
+    """Read labelled texts from files and folders.
+
+    ``label_separator`` splits a cell into several labels. Rows without a label are counted in
+    ``notes`` and left out (with several labels a text may have none).
+    """
+    columns = _Columns(text_column, label_column, label_separator)
+    rows: list[_Row] = []
+    encodings: dict[str, str] = {}
+    notes: list[str] = []
+    several = bool(label_separator)
+    for path in paths:
+        if os.path.isdir(path):
+            rows += _read_folder(Path(path), encoding, encodings, limits)
+            continue
+        text, used = _read_text(path, encoding, limits)
+        encodings[os.fspath(path)] = used
+        found, many = _parse(os.fspath(path), text, columns, notes)
+        several |= many
+        rows += found
+    kept = [r for r in rows if several or r.labels]
+    if len(kept) < len(rows):
+        notes.append(f"{len(rows) - len(kept)} rows without a label were left out")
+    if not kept:
+        names = ", ".join(os.fspath(p) for p in paths)
+        raise InputError(names, "holds no labelled texts")
+    return Dataset(
+        [r.text for r in kept],
+        [r.labels for r in kept],
+        [r.split for r in kept],
+        several,
+        encodings,
+        tuple(notes),
+    )
+
+
+def _read_text(
+    path: str | os.PathLike[str], encoding: str | None, limits: Limits
+) -> tuple[str, str]:
+    """The text of a file, line ends as LF, and the encoding it was in."""
+    name = os.fspath(path)
+    with open_regular(path) as file:
+        data = _unpacked(name, file, limits)
+    mark = 0
+    if encoding is None:
+        encoding, mark = guess_encoding(data)
+    elif data.startswith(b"\xef\xbb\xbf") and encoding.lower().replace("-", "") == "utf8":
+        mark = 3
+    try:
+        text = data[mark:].decode(encoding)
+    except LookupError:
+        raise InputError(name, f"unknown encoding {encoding!r}") from None
+    except UnicodeDecodeError as error:
+        if encoding != "cp1252":
+            line = data[: error.start].count(b"\n") + 1
+            raise InputError(
+                f"{name}:{line}", f"is not {encoding} (byte {error.start}); use --encoding"
+            ) from error
+        text, encoding = data.decode("latin-1"), "latin-1"
+    return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+
+
+def _unpacked(name: str, file: Any, limits: Limits) -> bytes:
+    """The bytes of a plain, gzip, xz or bzip2 stream, told apart by how they begin."""
+    buffered = io.BufferedReader(file)
+    head = buffered.peek(6)[:6]
+    opener: Any = next((o for magic, o in _PACKERS if head.startswith(magic)), None)
+    try:
+        stream = opener(buffered) if opener else buffered
+        data: bytes = stream.read(limits.bytes + 1)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise InputError(name, f"can't be unpacked ({error})") from error
+    check(name, "bytes", len(data), limits)
+    return data
+
+
+def _kind(name: str, text: str) -> str:
+    lower = name.lower()
+    for packed in _PACKED:
+        lower = lower.removesuffix(packed)
+    head = text.lstrip()[:20]
+    if lower.endswith((".jsonl", ".ndjson", ".json")) or head.startswith(("{", "[{")):
+        return "json"
+    if any(word.startswith(_PREFIX) for word in text.lstrip().split("\n", 1)[0].split()):
+        return "fasttext"
+    if lower.endswith((".tsv", ".tab")):
+        return "tsv"
+    return "csv"
+
+
+def _parse(name: str, text: str, columns: _Columns, notes: list[str]) -> tuple[list[_Row], bool]:
+    if not text.strip():
+        raise InputError(name, "is empty")
+    kind = _kind(name, text)
+    if kind == "fasttext":
+        return _parse_fasttext(text)
+    if kind == "json":
+        return _parse_json(name, text, columns, notes)
+    return _parse_table(name, text, kind, columns, notes)
+
+
+def _parse_fasttext(text: str) -> tuple[list[_Row], bool]:
+    rows = []
+    for line in text.split("\n"):
+        words = line.split()
+        labels = tuple(w.removeprefix(_PREFIX) for w in words if w.startswith(_PREFIX))
+        rest = " ".join(w for w in words if not w.startswith(_PREFIX))
+        if words:
+            rows.append(_Row(rest, tuple(dict.fromkeys(labels))))
+    return rows, any(len(r.labels) != 1 for r in rows)
+
+
+def _parse_json(
+    name: str, text: str, columns: _Columns, notes: list[str]
+) -> tuple[list[_Row], bool]:
+    objects: list[tuple[int, Any]] = []
+    try:
+        if text.lstrip().startswith("["):
+            objects = [(i, o) for i, o in enumerate(json.loads(text), 1)]
+        else:
+            number = 0
+            for number, line in enumerate(text.split("\n"), 1):
+                if line.strip():
+                    objects.append((number, json.loads(line)))
+    except (ValueError, RecursionError) as error:
+        place = f"{name}:{number}" if not text.lstrip().startswith("[") else name
+        raise InputError(place, f"is not JSON ({error})") from error
+    for number, item in objects:
+        if not isinstance(item, dict):
+            raise InputError(f"{name}:{number}", "is not an object with a text and a label")
+    header = list(dict.fromkeys(key for _, item in objects for key in item))
+    at_text, at_label = _choose(name, header, columns, notes)
+    rows, several = [], False
+    for number, item in objects:
+        value, label = item.get(at_text), item.get(at_label)
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"{name}:{number}", f"{at_text!r} is not a string")
+        if isinstance(label, list):
+            several = True
+            labels = tuple(str(x) for x in label)
+        else:
+            labels = _split_labels("" if label is None else _json_label(label), columns.separator)
+        split = item.get("split")
+        rows.append(_Row(value or "", labels, str(split) if split is not None else None))
+    return rows, several
+
+
+def _json_label(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _split_labels(cell: str, separator: str | None) -> tuple[str, ...]:
+    if separator is None:
+        return (cell.strip(),) if cell.strip() else ()
+    return tuple(dict.fromkeys(x.strip() for x in cell.split(separator) if x.strip()))
+
+
+def _parse_table(
+    name: str, text: str, kind: str, columns: _Columns, notes: list[str]
+) -> tuple[list[_Row], bool]:
+    table = list(_cells(name, text, kind))
+    if not table:
+        raise InputError(name, "is empty")
+    first = [cell.strip() for cell in table[0][1]]
+    named = columns.text is not None or columns.label is not None
+    lower = [cell.lower() for cell in first]
+    header = named or (any(c in TEXT_NAMES for c in lower) and any(c in LABEL_NAMES for c in lower))
+    if not header and any(c in (*TEXT_NAMES, *LABEL_NAMES) for c in lower):
+        header = len(first) == 2
+    if header:
+        doubled = [c for c, n in Counter(first).items() if n > 1 and c]
+        if doubled:
+            raise InputError(f"{name}:1", f"the column {doubled[0]!r} occurs twice")
+        body = table[1:]
+        if not body:
+            raise InputError(name, "has a header and no rows")
+        at_text, at_label = _choose(name, first, columns, notes, [cells for _, cells in body])
+        t, y = first.index(at_text), first.index(at_label)
+        s = lower.index("split") if "split" in lower else None
+    else:
+        body = table
+        t, y = _guess_columns(name, [cells for _, cells in body])
+        s = None
+        notes.append(f"{name}: no header; text in column {t + 1}, label in column {y + 1}")
+    width = len(first) if header else Counter(len(cells) for _, cells in body).most_common(1)[0][0]
+    rows = []
+    for line, cells in body:
+        if len(cells) <= max(t, y) or any(cell.strip() for cell in cells[width:]):
+            hint = "; quote a text that holds the separator" if len(cells) > width else ""
+            raise InputError(f"{name}:{line}", f"has {len(cells)} columns, expected {width}{hint}")
+        split = cells[s].strip() if s is not None and s < len(cells) else None
+        rows.append(_Row(cells[t], _split_labels(cells[y], columns.separator), split))
+    return rows, columns.separator is not None
+
+
+def _cells(name: str, text: str, kind: str) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of each row. Tab-separated files without a broken row are read unquoted."""
+    lines = text.split("\n")
+    filled = [line for line in lines[:1000] if line.strip()]
+    if kind == "tsv" or (kind == "csv" and _tabs(filled)):
+        widths = {line.count("\t") for line in lines if line.strip()}
+        if len(widths) == 1:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, line.split("\t")
+            return
+        delimiter = "\t"
+    else:
+        delimiter = _delimiter(filled)
+    yield from _quoted_cells(name, lines, delimiter)
+
+
+def _quoted_cells(
+    name: str, lines: Sequence[str], delimiter: str
+) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) by the rules of csv.
+
+    A quote that nothing closes would swallow the rest of the file as one cell: an error.
+    """
+    csv.field_size_limit(100_000_000)
+    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter)
+    previous = 0
+    try:
+        for cells in reader:
+            if reader.line_num == len(lines):
+                own = [line + "\n" for line in lines[previous:]]
+                if _unclosed(own, delimiter):
+                    raise InputError(f"{name}:{previous + 1}", "a quote is opened and not closed")
+            if any(cell.strip() for cell in cells):
+                yield previous + 1, cells
+            previous = reader.line_num
+    except csv.Error as error:
+        raise InputError(f"{name}:{previous + 1}", f"can't be read as a table ({error})") from error
+
+
+def _unclosed(lines: Sequence[str], delimiter: str) -> bool:
+    """Whether these lines, one row, end inside quotes."""
+    try:
+        list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        return "end of data" in str(error)
+    return False
+
+
+def _tabs(lines: Sequence[str]) -> bool:
+    counts = {line.count("\t") for line in lines}
+    return len(counts) == 1 and counts != {0}
+
+
+def _delimiter(lines: Sequence[str]) -> str:
+    """The sign that the first line has, and that most lines have as often or more."""
+    best, most = ",", 0.0
+    for sign in (",", ";", "\t", "|"):
+        want = lines[0].count(sign)
+        share = sum(line.count(sign) >= want for line in lines) / len(lines) if want else 0.0
+        if share > most:
+            best, most = sign, share
+    return best
+
+
+def _choose(
+    name: str,
+    header: Sequence[str],
+    columns: _Columns,
+    notes: list[str],
+    body: Sequence[Sequence[str]] | None = None,
+) -> tuple[str, str]:
+    """Names of the text and the label column: as given, else by their usual names."""
+    lower = {column.lower(): column for column in header}
+
+    def pick(given: str | None, usual: Sequence[str], option: str, taken: str | None) -> str:
+        if given is not None:
+            if given in header:
+                return given
+            raise InputError(name, f"has no column {given!r}; there are: {', '.join(header)}")
+        for candidate in usual:
+            if candidate in lower and lower[candidate] != taken:
+                return lower[candidate]
+        rest = [c for c in header if c != taken and c.lower() not in ("split", "id", "index")]
+        if len(rest) == 1:
+            return rest[0]
+        if body is not None and given is None:
+            guess = _guess_columns(name, body)
+            column = header[guess[0] if option == "--text-column" else guess[1]]
+            if column != taken:
+                return column
+        raise InputError(name, f"which column? name it with {option} ({', '.join(header)})")
+
+    label = pick(columns.label, LABEL_NAMES, "--label-column", columns.text)
+    text = pick(columns.text, TEXT_NAMES, "--text-column", label)
+    if columns.text is None or columns.label is None:
+        notes.append(f"{name}: text from {text!r}, label from {label!r}")
+    return text, label
+
+
+def _guess_columns(name: str, body: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """(text, label): the column with the longest cells, the one with the fewest distinct ones."""
+    width = min((len(cells) for cells in body), default=0)
+    if width < 2:
+        raise InputError(name, "has one column; a table needs a text and a label")
+    sample = body[:2000]
+    length = [sum(len(cells[i]) for cells in sample) for i in range(width)]
+    text = max(range(width), key=length.__getitem__)
+    distinct = [len({cells[i] for cells in sample}) for i in range(width)]
+    label = min((i for i in range(width) if i != text), key=distinct.__getitem__)
+    return text, label
+
+
+def _read_folder(
+    folder: Path, encoding: str | None, encodings: dict[str, str], limits: Limits
+) -> list[_Row]:
+    children = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if not children:
+        raise InputError(folder, "has no sub-folder for each class")
+    if all(p.name.lower() in SPLIT_NAMES for p in children):
+        parts = [
+            (p.name, c)
+            for p in children
+            for c in sorted(p.iterdir())
+            if c.is_dir() and not c.name.startswith(".")
+        ]
+    else:
+        parts = [("", p) for p in children]
+    rows = []
+    for split, child in parts:
+        for path in sorted(child.iterdir()):
+            if path.is_file() and not path.name.startswith("."):
+                text, used = _read_text(path, encoding, limits)
+                encodings[str(path)] = used
+                rows.append(_Row(text.strip(), (child.name,), split or None))
+    return rows
+
+
+# ----------------------------------------------------------------------------------------- report
+
+
+def normalise(text: str) -> str:
+    """Letters and digits in lower case: what two texts must share to count as the same.
+
+    The Treebank's "-lrb-" stands for a bracket and has no letters of its own.
+    """
+    folded = _BRACKET.sub(" ", unicodedata.normalize("NFKC", text).casefold())
+    return "".join(c for c in folded if c.isalnum()) or folded.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one should know of the data before training on it."""
+
+    rows: int
+    counts: dict[str, int]
+    words: tuple[float, int]
+    """Mean and largest number of words (characters for scripts without spaces)."""
+    duplicates: int
+    """Rows whose text and labels occurred before."""
+    contradictions: int
+    """Texts that occur with different labels."""
+    leaks: int
+    """Texts outside train that also occur in train."""
+    encodings: dict[str, int]
+    notes: tuple[str, ...]
+
+    @property
+    def majority(self) -> float:
+        return max(self.counts.values(), default=0) / max(1, self.rows)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.rows:,} texts, {self.words[0]:.1f} words on average, at most {self.words[1]}"
+        ]
+        shown = sorted(self.counts.items(), key=lambda item: -item[1])
+        parts = [f"{printable(k, 30)} {v:,} ({v / self.rows:.1%})" for k, v in shown[:20]]
+        more = f", {len(shown) - 20} more" if len(shown) > 20 else ""
+        lines.append("classes: " + ", ".join(parts) + more)
+        for count, what in (
+            (self.duplicates, "rows repeat an earlier text and label"),
+            (self.contradictions, "texts occur with different labels"),
+            (self.leaks, "texts outside the training part also occur in it"),
+        ):
+            if count:
+                lines.append(f"{count:,} {what}")
+        if set(self.encodings) - {"utf-8"}:
+            used = ", ".join(f"{k} ({n} files)" for k, n in self.encodings.items())
+            lines.append(f"encodings: {used}")
+        return "\n".join([*lines, *self.notes])
+
+
+def report(data: Dataset) -> Report:
+    """Counts, lengths, duplicates, contradictions, and leaks between the splits."""
+    seen: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    places: dict[str, set[bool]] = defaultdict(set)
+    duplicates = 0
+    for text, labels, split in zip(data.texts, data.labels, data.splits, strict=True):
+        key = normalise(text)
+        duplicates += labels in seen[key]
+        seen[key].add(labels)
+        places[key].add(split is None or split.startswith("train"))
+    lengths = [max(len(t.split()), sum("\u3040" <= c <= "\u9fff" for c in t)) for t in data.texts]
+    return Report(
+        rows=len(data),
+        counts=dict(Counter(x for row in data.labels for x in row)),
+        words=(float(np.mean(lengths)), int(max(lengths))),
+        duplicates=duplicates,
+        contradictions=sum(len(labels) > 1 for labels in seen.values()),
+        leaks=sum(len(kinds) > 1 for kinds in places.values()),
+        encodings=dict(Counter(data.encodings.values())),
+        notes=data.notes,
+    )
+
+
+def overlap(texts: Iterable[str], others: Iterable[str]) -> list[int]:
+    """Numbers of those ``texts`` that also occur in ``others``, by normalised text."""
+    known = {normalise(text) for text in others}
+    return [i for i, text in enumerate(texts) if normalise(text) in known]
+
+
+# ----------------------------------------------------------------------------------------- splits
+
+
+def folds(labels: Sequence[Any], parts: int, seed: int) -> np.ndarray:
+    """(n,) fold numbers, every class spread evenly over the folds."""
+    rng = np.random.default_rng((seed, parts))
+    out = np.zeros(len(labels), dtype=np.int64)
+    groups: dict[Any, list[int]] = defaultdict(list)
+    for i, label in enumerate(labels):
+        groups[label].append(i)
+    start = 0
+    for label in sorted(groups, key=str):
+        rows = np.array(groups[label])
+        rng.shuffle(rows)
+        out[rows] = (start + np.arange(len(rows))) % parts
+        start = (start + len(rows)) % parts  # small classes don't all land in fold 0
+    return out
+
+
+def stratified(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """(rest, part): ``share`` of each class in the part, rows with one text never on both sides."""
+    keys = [normalise(text) for text in data.texts]
+    first: dict[str, int] = {}
+    for i, key in enumerate(keys):
+        first.setdefault(key, i)
+    heads = list(first.values())
+    fold = folds([data.labels[i] for i in heads], max(2, round(1 / share)), seed)
+    chosen = {keys[i] for i, f in zip(heads, fold, strict=True) if f == 0}
+    inside = [i for i, key in enumerate(keys) if key in chosen]
+    outside = [i for i, key in enumerate(keys) if key not in chosen]
+    return data.take(outside), data.take(inside)
+
+
+# --------------------------------------------------------------------------- the paper's data sets
+
+SETS = ("mr", "sst1", "sst2", "subj", "trec", "cr", "mpqa")
+"""Kim 2014, section 3; files NAME.tsv.xz with label, split, text."""
+
+
+def read_set(name: str, folder: str | os.PathLike[str]) -> Dataset:
+    """One of SETS, or another file of the same form, from ``folder``/NAME.tsv.xz."""
+    path = Path(folder) / f"{name}.tsv.xz"
+    return read_dataset([path], text_column="text", label_column="label")
+
+
+def phrases(path: str | os.PathLike[str]) -> list[tuple[str, int]]:
+    """Distinct phrases of Stanford Sentiment Treebank trees with their labels 0..4.
+
+    Every node of every tree, in lower case; the first label of a phrase counts. The training trees
+    give 156,817 (Socher et al. 2013; the counts of Kim's own code).
+    """
+    text, _ = _read_text(path, "utf-8", DEFAULT)
+    found: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            for phrase, label in _tree(line, f"{os.fspath(path)}:{number}"):
+                found.setdefault(phrase.lower(), label)
+    return list(found.items())
+
+
+def _tree(line: str, place: str) -> Iterator[tuple[str, int]]:
+    """(phrase, label) of every node, parents before their children."""
+    nodes: list[tuple[int, int]] = []  # (place of the first word, label) of the open brackets
+    spans: list[tuple[int, int, int, int]] = []
+    words: list[str] = []
+    opened = 0
+    for token in re.findall(r"[()]|[^\s()]+", line):
+        if token == "(":
+            nodes.append((len(words), -1))
+            opened += 1
+        elif token == ")":
+            if not nodes:
+                raise InputError(place, "unbalanced brackets")
+            start, label = nodes.pop()
+            spans.append((start, -len(words), opened, label))
+        elif nodes and nodes[-1][1] < 0:
+            if token not in "01234":
+                raise InputError(place, f"label {printable(token, 20)} is not 0 to 4")
+            nodes[-1] = (nodes[-1][0], int(token))
+        else:
+            words.append(token)
+    if nodes or not spans:
+        raise InputError(place, "unbalanced brackets")
+    for start, end, _, label in sorted(spans, key=lambda s: (s[0], s[1])):
+        yield " ".join(words[start:-end]), label

@@ -1,0 +1,480 @@
+"""``cnnapps textcls train``: data, report, splits, vectors, training, scores, weights folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from cnnapps.apps.textcls import data as corpus
+from cnnapps.apps.textcls import evaluate as metrics
+from cnnapps.apps.textcls import train as training
+from cnnapps.apps.textcls.data import Dataset
+from cnnapps.apps.textcls.net import KimCNN, WordTable
+from cnnapps.apps.textcls.predict import softmax
+from cnnapps.apps.textcls.run import sha256_of
+from cnnapps.apps.textcls.tokens import (
+    Units,
+    build_characters,
+    build_words,
+    guess_kind,
+    read_units,
+    train_sentencepiece,
+)
+from cnnapps.apps.textcls.train import Fitted, TextRecipe, fit, logits_of, paper, save
+from cnnapps.core import distributed
+from cnnapps.core.card import Card, Metric, Source
+from cnnapps.core.device import choose
+from cnnapps.core.errors import InputError, TrainingError, WeightsError
+from cnnapps.core.files import check_replaceable, write_bytes
+from cnnapps.core.plot import curves_of, line_chart
+from cnnapps.core.weights import Weights, find, open_weights
+
+__all__ = ["train_on"]
+
+SAMPLE = Path(__file__).parent / "sample" / "reviews.tsv"
+COVERED = 0.5
+"""Share of the training tokens that the shipped vectors must know to be the default start."""
+SEARCH: dict[str, tuple[str, ...]] = {
+    "lr": ("5e-4", "1e-3", "2e-3", "4e-3"),
+    "epochs": ("4", "8", "16"),
+    "dropout": ("0.3", "0.5", "0.6"),
+    "word_dropout": ("0", "0.1", "0.2"),
+    "widths": ("3,4,5", "1,2,3", "2,3,4", "1,2,3,4,5"),
+    "maps": ("50", "100", "200"),
+    "smoothing": ("0", "0.1"),
+    "table_rate": ("0.3", "1"),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parts:
+    """Training, dev and test rows of one data set."""
+
+    train: Dataset
+    dev: Dataset
+    test: Dataset
+    made: bool
+    """Whether we made the parts (and didn't find them in the data)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Start:
+    """The first vectors of the words, and where they come from."""
+
+    units: Units
+    vectors: np.ndarray
+    sources: tuple[Source, ...]
+    net: KimCNN | None = None
+    classes: tuple[str, ...] = ()
+
+
+def train_on(
+    paths: Sequence[str],
+    *,
+    text_column: str | None,
+    label_column: str | None,
+    label_separator: str | None,
+    encoding: str | None,
+    output: str,
+    dev: str | None,
+    test: str | None,
+    start: str | None,
+    vectors: Sequence[str],
+    units: str,
+    variant: str | None,
+    class_weights: str,
+    folds: int | None,
+    autotune: bool,
+    minutes: float | None,
+    settings: Sequence[str],
+    run: str | None,
+    resume: bool,
+    seed: int,
+    device: str,
+    threads: int,
+    tensorboard: bool,
+    quiet: bool,
+    debug: bool,
+) -> int:
+    """The whole of the train command; returns the exit code."""
+    import torch
+
+    torch.set_num_threads(threads)
+    device = choose(device, runtime="torch")
+    recipe = paper(variant) if variant else TextRecipe()
+    recipe = dataclasses.replace(recipe, seed=seed, class_weights=class_weights)
+    if minutes and not autotune:
+        recipe = dataclasses.replace(recipe, minutes=minutes, steps=10**9)
+    recipe = recipe.updated(*settings)
+    runs = Path(run or f"{output.rstrip('/')}.run")
+    check_replaceable(Path(output))
+
+    def read(files: Sequence[str]) -> Dataset:
+        return corpus.read_dataset(
+            files,
+            text_column=text_column,
+            label_column=label_column,
+            label_separator=label_separator,
+            encoding=encoding,
+        )
+
+    if not paths:
+        click.echo("No DATA: training on the sample inside the package (1,476 review sentences).")
+    files = list(paths) or [str(SAMPLE)]
+    everything = read(files)
+    with distributed.group(device) as world:
+
+        def say(text: object) -> None:
+            if world.first:
+                click.echo(str(text))
+
+        parts = _parts(everything, dev, test, read, seed)
+        say(corpus.report(_labelled(parts)))
+        leaks = corpus.overlap(parts.test.texts, parts.train.texts)
+        if leaks:
+            say(f"warning: {len(leaks)} texts of the test part also occur in the training part")
+        classes = parts.train.classes()
+        if len(classes) < 2:
+            raise TrainingError(f"one class only ({classes[0]}): nothing to learn")
+        begin = _start(parts.train, units, vectors, start, recipe, classes)
+        classes = begin.classes or classes
+        if folds:
+            _cross_validate(everything, folds, begin, classes, recipe, runs, device, say)
+        if autotune:
+            recipe = _tune(parts, begin, classes, recipe, minutes or 5.0, runs, device, say)
+        fitted = _fit(parts.train, parts.dev, begin, classes, recipe, runs, device, world,
+                      resume=resume, quiet=quiet, tensorboard=tensorboard)  # fmt: skip
+        if not world.first:
+            return 0
+        _finish(fitted, parts, begin, files, output, runs, settings, say)
+    return 0
+
+
+def _labelled(parts: Parts) -> Dataset:
+    """All rows with the part that they are in, for the report."""
+    named = (("train", parts.train), ("dev", parts.dev), ("test", parts.test))
+    texts = [t for _, d in named for t in d.texts]
+    labels = [x for _, d in named for x in d.labels]
+    splits: list[str | None] = [name for name, d in named for _ in range(len(d))]
+    return dataclasses.replace(parts.train, texts=texts, labels=labels, splits=splits)
+
+
+def _parts(everything: Dataset, dev: str | None, test: str | None, read: Any, seed: int) -> Parts:
+    """Given parts where there are any, else a tenth for dev and a tenth for test."""
+    names = {s.lower() for s in everything.splits if s}
+    named = dataclasses.replace(
+        everything, splits=[s.lower() if s else None for s in everything.splits]
+    )
+    if "train" in names:
+        train = named.where("train", "training")
+        held = named.where("dev", "valid", "validation", "val")
+        unseen = named.where("test")
+    else:
+        train, held, unseen = named, named.take([]), named.take([])
+    made = not len(held) and not len(unseen) and dev is None and test is None
+    if test is not None:
+        unseen = read([test])
+    elif not len(unseen):
+        train, unseen = corpus.stratified(train, 0.1, seed)
+    if dev is not None:
+        held = read([dev])
+    elif not len(held):
+        train, held = corpus.stratified(train, 1 / 9, seed + 1)
+    if not len(train) or not len(held):
+        raise InputError("data", f"{len(everything)} texts are too few to train on")
+    return Parts(train, held, unseen, made)
+
+
+def _start(
+    train: Dataset,
+    kind: str,
+    vectors: Sequence[str],
+    weights: str | None,
+    recipe: TextRecipe,
+    classes: tuple[str, ...],
+) -> Start:
+    """Units and first vectors: other weights', the user's files', the shipped net's, or random."""
+    if weights is not None:
+        return _from_weights(open_weights(find(weights, "textcls"), app="textcls"), classes, recipe)
+    if kind == "auto":
+        kind = guess_kind(train.texts)
+    if kind == "sentencepiece":
+        pieces = train_sentencepiece(train.texts, seed=recipe.seed)
+        return Start(pieces, training.random_vectors(len(pieces), 128, recipe.seed), ())
+    if kind == "characters":
+        units: Units = build_characters(train.texts)
+        return Start(units, training.random_vectors(len(units), 128, recipe.seed), ())
+    named = [v for v in vectors if v != "none"]
+    if named:
+        return _from_vectors(train, named, recipe)
+    if not vectors and recipe.variant != "rand":
+        shipped = _shipped(train, recipe)
+        if shipped is not None:
+            return shipped
+    units = build_words(train.texts)
+    return Start(units, training.random_vectors(len(units), 300, recipe.seed), ())
+
+
+def _from_vectors(train: Dataset, named: Sequence[str], recipe: TextRecipe) -> Start:
+    from cnnapps.apps.textcls.vectors import PACKAGES, channels, list_words, read_vectors
+
+    also: dict[str, None] = {}
+    for source in named:
+        if source in ("kumo", "wink", "spacy-md"):
+            also |= dict.fromkeys(list_words(source, limit=60_000))
+    units = build_words(train.texts, also=also)
+    read = [read_vectors(source, units.names()[2:]) for source in named]
+    stacked = channels(units.names(), read, seed=recipe.seed)
+    sources = [
+        Source(s, PACKAGES[s].licence if s in PACKAGES else "the user's", what="word vectors")
+        for s in named
+    ]
+    return Start(units, stacked.matrix, tuple(sources))
+
+
+def _table_of(weights: Weights) -> np.ndarray:
+    """The word table of a weights folder in float32."""
+    tensors = weights.tensors()
+    if weights.card.net != "kim-cnn":
+        raise WeightsError(weights.folder, f"a {weights.card.net} can't be trained further here")
+    scale = tensors["table.scale"].astype(np.float32)
+    return tensors["table.codes"].astype(np.float32) * scale
+
+
+def _shipped(train: Dataset, recipe: TextRecipe) -> Start | None:
+    """The vectors of the shipped English net, where they know most of the words."""
+    try:
+        weights = open_weights(find(None, "textcls"), app="textcls")
+        table, old = _table_of(weights), read_units(weights.files)
+    except WeightsError:
+        return None
+    sample = train.texts[:: max(1, len(train) // 2000)]
+    ids = np.array([i for text in sample for i in old.ids(text)] or [1])
+    if old.kind != "words" or (ids == 1).mean() > 1 - COVERED:
+        return None
+    units = build_words(train.texts, also=old.names()[2:])
+    vectors = _moved(table, old, units, recipe.seed)
+    source = Source(
+        weights.card.name, weights.card.licence, weights.card.files["model.safetensors"].sha256,
+        what="first vectors of the words",
+    )  # fmt: skip
+    return Start(units, vectors, (source,))
+
+
+def _moved(table: np.ndarray, old: Units, new: Units, seed: int) -> np.ndarray:
+    """Rows of ``table`` in the order of ``new``; a word it lacks gets a random row like them."""
+    index = {name: i for i, name in enumerate(old.names())}
+    spread = float(table[2:].std()) * 3**0.5
+    out = training.random_vectors(len(new), table.shape[1], seed, spread=spread)
+    for i, name in enumerate(new.names()):
+        if name in index:
+            out[i] = table[index[name]]
+    return out
+
+
+def _from_weights(weights: Weights, classes: tuple[str, ...], recipe: TextRecipe) -> Start:
+    """A net to go on from; labels that it doesn't have are added to its output layer."""
+    import torch
+
+    card = weights.card
+    units = read_units(weights.files)
+    named = {card.aliases.get(c, c) for c in classes}
+    together = (*card.labels, *sorted(named - set(card.labels)))
+    arguments = {k: v for k, v in card.arguments.items() if k not in ("table", "classes")}
+    net = KimCNN(
+        **arguments,
+        classes=len(together),
+        dropout=recipe.dropout,
+        word_dropout=recipe.word_dropout,
+    )
+    assert isinstance(net.table, WordTable)
+    net.table.load(torch.from_numpy(_table_of(weights)))
+    tensors = {n: torch.from_numpy(t.astype(np.float32)) for n, t in weights.tensors().items()}
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if name.startswith("filters."):
+                parameter.copy_(tensors[name])
+        net.output.weight[: len(card.labels)] = tensors["output.weight"]
+        net.output.weight[len(card.labels) :] = 0.0
+        net.output.bias[: len(card.labels)] = tensors["output.bias"]
+        # a new label starts below the old ones, so that old answers hold until it is learned
+        net.output.bias[len(card.labels) :] = tensors["output.bias"].min() - 3.0
+    source = Source(card.name, card.licence, card.files["model.safetensors"].sha256,
+                    what="trained further")  # fmt: skip
+    return Start(units, np.empty((0, 0), dtype=np.float32), (source,), net, together)
+
+
+def _fit(
+    train: Dataset,
+    dev: Dataset,
+    begin: Start,
+    classes: tuple[str, ...],
+    recipe: TextRecipe,
+    run: Path,
+    device: str,
+    world: distributed.World | None = None,
+    *,
+    resume: bool = False,
+    quiet: bool = True,
+    tensorboard: bool = False,
+) -> Fitted:
+    import copy
+
+    return fit(
+        train.texts,
+        train.targets(classes),
+        classes,
+        units=begin.units,
+        vectors=begin.vectors,
+        recipe=recipe,
+        run=run,
+        dev=(dev.texts, dev.targets(classes)),
+        start=copy.deepcopy(begin.net),
+        resume=resume,
+        device=device,
+        quiet=quiet,
+        world=world,
+        tensorboard=tensorboard,
+    )
+
+
+def _cross_validate(
+    data: Dataset,
+    parts: int,
+    begin: Start,
+    classes: tuple[str, ...],
+    recipe: TextRecipe,
+    runs: Path,
+    device: str,
+    say: Any,
+) -> None:
+    """Accuracy on each of ``parts`` folds; the next fold chooses the epoch."""
+    smallest = min(sum(c in row for row in data.labels) for c in classes)
+    if smallest < parts:
+        say(f"warning: a class has {smallest} texts, fewer than {parts} folds")
+    numbers = corpus.folds(data.labels, parts, recipe.seed)
+    found = []
+    for k in range(parts):
+        test = data.take(np.nonzero(numbers == k)[0].tolist())
+        dev = data.take(np.nonzero(numbers == (k + 1) % parts)[0].tolist())
+        kept = (numbers != k) & (numbers != (k + 1) % parts)
+        train = data.take(np.nonzero(kept)[0].tolist())
+        if not len(test) or not len(dev) or not len(train):
+            raise InputError("--folds", f"{len(data)} texts are too few for {parts} folds")
+        fitted = _fit(train, dev, begin, classes, recipe, runs / f"fold-{k}", device)
+        found.append(_scores(fitted, test).accuracy)
+        say(f"fold {k}: accuracy {found[-1]:.4f} (n {len(test)})")
+    deviation = float(np.std(found, ddof=1))
+    say(f"{parts} folds: accuracy {np.mean(found):.4f}, standard deviation {deviation:.4f}")
+
+
+def _tune(
+    parts: Parts,
+    begin: Start,
+    classes: tuple[str, ...],
+    recipe: TextRecipe,
+    minutes: float,
+    runs: Path,
+    device: str,
+    say: Any,
+) -> TextRecipe:
+    """Random search over SEARCH on dev until the time is used; the given recipe is the first try.
+
+    Random search covers few important settings better than a grid (Bergstra and Bengio 2012).
+    """
+    if begin.net is not None:
+        raise InputError("--autotune", "can't be combined with --from")
+    rng = np.random.default_rng(recipe.seed)
+    until = time.monotonic() + 60 * minutes
+    best, best_score, tries, longest = recipe, -1.0, 0, 0.0
+    candidate, names = recipe, "the given recipe"
+    while tries == 0 or time.monotonic() + longest < until:
+        begun = time.monotonic()
+        fitted = _fit(parts.train, parts.dev, begin, classes, candidate, runs / "tune", device)
+        longest = max(longest, time.monotonic() - begun)
+        value = fitted.summary.best["accuracy"]
+        tries += 1
+        if value > best_score:
+            best, best_score = candidate, value
+            say(f"try {tries}: dev accuracy {value:.4f} with {names}")
+        chosen = [f"{n}={rng.choice(options)}" for n, options in SEARCH.items()]
+        candidate, names = recipe.updated(*chosen), " ".join(chosen)
+    say(f"{tries} tries, best dev accuracy {best_score:.4f}")
+    return best
+
+
+def _scores(fitted: Fitted, data: Dataset) -> metrics.Scores:
+    """Scores of the trained net in float32; the exported one is checked to agree with it."""
+    ids = training.encode(fitted.units, data.texts, 10_000)
+    z = logits_of(fitted.net, ids) / fitted.temperature
+    targets = data.targets(fitted.labels)
+    if fitted.several:
+        p = 1 / (1 + np.exp(-z))
+        return metrics.score_several(p, targets, fitted.labels, np.array(fitted.thresholds))
+    return metrics.score(softmax(z), targets, fitted.labels)
+
+
+def _finish(
+    fitted: Fitted,
+    parts: Parts,
+    begin: Start,
+    files: Sequence[str],
+    output: str,
+    runs: Path,
+    settings: Sequence[str],
+    say: Any,
+) -> None:
+    """Measure on the test part, write the weights folder and the curve."""
+    from cnnapps.apps.textcls.predict import load
+    from cnnapps.apps.textcls.run import _files_in, scores_of
+
+    folder = Path(output)
+    sha256 = sha256_of(_files_in(files))
+    name = ", ".join(Path(f).name for f in files)
+    licence = "CC BY 4.0" if files == [str(SAMPLE)] else "the user's"
+    changed = "".join(f" --set {s}" for s in settings)
+    shown = "" if files == [str(SAMPLE)] else " " + " ".join(files)
+    card = Card(
+        app="textcls",
+        tag=re.sub(r"[^A-Za-z0-9._-]", "-", folder.name).strip(".-_")[:64] or "trained",
+        net="kim-cnn",
+        what=f"{len(fitted.labels)} classes, trained on {name}"[:100],
+        licence=licence,
+        sources=(Source(name, licence, sha256, len(parts.train), "training data"), *begin.sources),
+        command=f"cnnapps textcls train{shown}{changed}",
+        limits="Answers with one of its labels, whatever the text; see --min-confidence.",
+    )
+    save(fitted, folder, card)
+    written = load(str(folder))
+    found = []
+    for split, data in (("dev", parts.dev), ("test", parts.test)):
+        if not len(data):
+            continue
+        scores = scores_of(written, data)
+        n = len(data)
+        majority = max(sum(c in row for row in data.labels) for c in fitted.labels) / n
+        values = {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1,
+                  "calibration_error": scores.calibration_error, "majority": majority}  # fmt: skip
+        found += [Metric(k, round(v, 6), name, split, n, sha256) for k, v in values.items()]
+        if split == "test":
+            say(f"\ntest ({n:,} texts, majority class {majority:.4f})\n{scores}")
+    final = dataclasses.replace(written.card, metrics=tuple(found))
+    write_bytes(folder / "card.json", final.to_json().encode())
+    curve = line_chart(
+        curves_of(runs / "metrics.jsonl", ("loss", "accuracy")),
+        title=f"Training of {final.tag}",
+        x="steps",
+        y="loss (training), accuracy (dev)",
+    )
+    write_bytes(runs / "curve.svg", curve.encode())
+    say(
+        f"\n{folder}: {written.card.size / 1e6:.1f} MB; use it with --weights {folder}"
+        f"\n{runs / 'curve.svg'}: the training curve"
+    )

@@ -1,0 +1,139 @@
+"""WordPiece, the units of BERT and MiniLM: words cut into the longest known pieces.
+
+Devlin et al. 2019 (arXiv:1810.04805), section 3; the greedy rule is Wu et al. 2016
+(arXiv:1609.08144). Every piece knows its place in the text as it was given.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from cnnapps.apps.textcls.tokens import PAD, UNKNOWN, UNKNOWN_ID, Token
+from cnnapps.core.errors import WeightsError
+
+__all__ = ["CLS", "SEP", "WordPieceUnits"]
+
+CLS, SEP = "[CLS]", "[SEP]"
+LONGEST = 100
+"""Characters of a word beyond which it is unknown, as in BERT."""
+# Invisible characters (controls, joiners) are dropped, as BERT's clean-up does.
+_BASIC = re.compile(r"[^\W_]+|[^\w\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2060\ufeff]|_")
+_CJK = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]")
+_BRACKETS = {"lrb": "(", "rrb": ")", "lsb": "[", "rsb": "]", "lcb": "{", "rcb": "}"}
+_MEMORY = 100_000
+
+
+class WordPieceUnits:
+    """Pieces of a fixed vocabulary; "##ing" continues a word. Ids: 0 padding, 1 unknown.
+
+    ``ids`` frames a text by [CLS] and [SEP], which have no place in it (start = end).
+    """
+
+    kind = "wordpiece"
+
+    def __init__(self, units: Sequence[str]) -> None:
+        if list(units[:4]) != [PAD, UNKNOWN, CLS, SEP]:
+            raise WeightsError("units", f"the first must be {PAD}, {UNKNOWN}, {CLS}, {SEP}")
+        self._names = list(units)
+        self._index = {unit: number for number, unit in enumerate(self._names)}
+        if len(self._index) != len(self._names):
+            raise WeightsError("units", "a unit occurs twice")
+        self._known: dict[str, list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def names(self) -> list[str]:
+        return list(self._names)
+
+    def files(self) -> dict[str, bytes]:
+        head = json.dumps({"kind": self.kind, "units": len(self._names)})
+        return {"units.txt": "\n".join([head, *self._names, ""]).encode("utf-8")}
+
+    def encode(self, text: str) -> list[str]:
+        return [self._names[number] for number in self.ids(text)]
+
+    def ids(self, text: str) -> list[int]:
+        return self.spans(text)[0]
+
+    def spans(self, text: str) -> tuple[list[int], list[Token]]:
+        """Ids with [CLS] and [SEP], and each piece's place in ``text``."""
+        numbers, places = [2], [Token(CLS, 0, 0)]
+        for word in _words(text):
+            for number in self._cut(word.text):
+                numbers.append(number)
+                places.append(Token(self._names[number], word.start, word.end))
+        numbers.append(3)
+        places.append(Token(SEP, len(text), len(text)))
+        return numbers, places
+
+    def _cut(self, word: str) -> list[int]:
+        """Ids of the longest known pieces from the left; unknown if one is missing."""
+        found = self._known.get(word)
+        if found is None:
+            found = self._longest(word)
+            if len(self._known) < _MEMORY:
+                self._known[word] = found
+        return found
+
+    def _longest(self, word: str) -> list[int]:
+        if len(word) > LONGEST:
+            return [UNKNOWN_ID]
+        out: list[int] = []
+        start = 0
+        while start < len(word):
+            for end in range(len(word), start, -1):
+                number = self._index.get(("##" if start else "") + word[start:end])
+                if number is not None:
+                    out.append(number)
+                    start = end
+                    break
+            else:
+                return [UNKNOWN_ID]
+        return out
+
+
+def _words(text: str) -> list[Token]:
+    """BERT's basic words in lower case, Treebank signs undone ("does n't" -> "doesn", "'", "t")."""
+    out: list[Token] = []
+    for match in _BASIC.finditer(text):
+        word = _plain(match[0])
+        if word.isascii() or not _CJK.search(word):
+            if word:
+                out.append(Token(word, match.start(), match.end()))
+        else:
+            out += [Token(_plain(c), match.start() + i, match.start() + i + 1)
+                    for i, c in enumerate(match[0]) if _plain(c)]  # fmt: skip
+    return _undo_treebank(out) if len(out) > 2 else out
+
+
+def _plain(word: str) -> str:
+    """Lower case without accents."""
+    word = word.lower()
+    if word.isascii():
+        return word
+    return "".join(c for c in unicodedata.normalize("NFD", word) if unicodedata.category(c) != "Mn")
+
+
+def _undo_treebank(words: list[Token]) -> list[Token]:
+    out: list[Token] = []
+    for word in words:
+        text = word.text
+        if text == "-" and len(out) > 1 and out[-1].text in _BRACKETS and out[-2].text == "-":
+            bracket = Token(_BRACKETS[out[-1].text], out[-2].start, word.end)
+            out[-2:] = [bracket]
+        elif text == "t" and len(out) > 2 and out[-1].text == "'" and out[-2].text == "n":
+            stem = out[-3]
+            if stem.text.isalpha():
+                out[-3:-1] = [Token(stem.text + "n", stem.start, out[-2].end)]
+            out.append(word)
+        elif text in "`'" and out and out[-1].text == text and out[-1].end == word.start:
+            out[-1] = Token('"', out[-1].start, word.end)
+        elif text == "/" and out and out[-1].text == "\\":
+            out[-1] = Token("/", out[-1].start, word.end)
+        else:
+            out.append(word)
+    return out

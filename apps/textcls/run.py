@@ -1,0 +1,253 @@
+"""What the commands of ``cnnapps textcls`` do; cli.py holds only their options."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cnnapps.apps.textcls.predict import TextPredictor, TextResult, load
+from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard
+from cnnapps.core.errors import CnnappsError, InputError
+from cnnapps.core.media import text_blocks
+from cnnapps.core.results import answer, dumps, refusal
+
+__all__ = ["predict_inputs"]
+
+SUFFIXES = {".json": "json", ".jsonl": "json", ".txt": "text", ".html": "html", ".htm": "html"}
+_PATH = re.compile(r"\S*[/\\]\S*\Z|\S+\.(?:txt|csv|tsv|jsonl?|md|gz|xz|html?|log)\Z", re.IGNORECASE)
+
+
+def predict_inputs(
+    inputs: Sequence[str],
+    *,
+    as_text: bool,
+    encoding: str | None,
+    min_confidence: float,
+    explain: bool,
+    shard: tuple[int, int] | None,
+    resume: bool,
+    batch: int,
+    output: str | None,
+    form: str | None,
+    as_json: bool,
+    weights: str | None,
+    runtime: str,
+    device: str,
+    threads: int,
+    quiet: bool,
+    debug: bool,
+) -> int:
+    """Answer sentences, the lines of files, and stdin; returns the exit code."""
+    form = chosen_format(form, as_json, output, SUFFIXES, "text")
+    predictor = load(
+        weights,
+        runtime=runtime,
+        device=device,
+        threads=threads,
+        min_confidence=min_confidence,
+        explain=explain or form == "html",
+    )
+    key = {
+        "weights": predictor.card.files["model.safetensors"].sha256,
+        "inputs": list(inputs),
+        "options": [as_text, encoding, min_confidence, explain, shard, form],
+    }
+    writer = Writer(output, resume=resume, key=key)
+    page = form == "html"
+    if page and not writer.done:
+        from cnnapps.apps.textcls.show import PAGE_START
+
+        writer.write(PAGE_START)
+    return answer_all(
+        _jobs(inputs, as_text=as_text, encoding=encoding, shard=shard),
+        lambda texts: predictor.batch(texts, batch),
+        writer,
+        _renderer(form, predictor),
+        size=batch,
+        finish=(lambda: "</html>") if page else None,
+    )
+
+
+def _renderer(form: str, predictor: TextPredictor) -> Any:
+    name = predictor.card.name
+
+    def as_json(job: Job, result: Any) -> str:
+        if isinstance(result, Exception):
+            reason = getattr(result, "reason", None) or str(result)
+            return dumps(refusal(job.source, reason, **job.more))
+        return dumps(answer(job.source, name, result.to_dict(), **job.more))
+
+    def as_text(job: Job, result: Any) -> str:
+        from cnnapps.apps.textcls.show import terminal
+
+        if isinstance(result, Exception):
+            return f"error\t{getattr(result, 'reason', None) or result}"
+        return terminal(result)
+
+    def as_html(job: Job, result: Any) -> str:
+        from cnnapps.apps.textcls.show import html_item
+
+        if isinstance(result, Exception):
+            return ""
+        assert isinstance(result, TextResult)
+        return html_item(job.source, result)
+
+    return {"json": as_json, "text": as_text, "html": as_html}[form]
+
+
+def _jobs(
+    inputs: Sequence[str], *, as_text: bool, encoding: str | None, shard: tuple[int, int] | None
+) -> Iterator[list[Job]]:
+    """Sentences, and the lines of files and of stdin as they come."""
+    for number, item in enumerate(inputs, 1):
+        if as_text or not (item == "-" or os.path.exists(item) or _PATH.match(item)):
+            if in_shard(shard, number=number):
+                yield [Job(item, value=item)]
+            continue
+        place = "stdin" if item == "-" else item
+        try:
+            for lines in text_blocks(item, encoding=encoding):
+                yield [
+                    Job(
+                        line.text,
+                        value=line.text,
+                        error=line.error,
+                        more={"line": line.number},
+                        place=f"{place}:{line.number}",
+                    )
+                    for line in lines
+                    if in_shard(shard, number=line.number)
+                ]
+        except (CnnappsError, OSError) as error:
+            reason = error if isinstance(error, CnnappsError) else _unreadable(item, error)
+            yield [Job(item, error=reason)]
+
+
+def _unreadable(source: str, error: OSError) -> InputError:
+    return InputError(source, (error.strerror or str(error)).lower())
+
+
+def sha256_of(paths: Sequence[str]) -> str:
+    """sha256 of one file's bytes; of several, the hash of their hashes."""
+    digests = []
+    for path in paths:
+        digest = hashlib.sha256()
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        digests.append(digest.hexdigest())
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+# ---------------------------------------------------------------------------------------- evaluate
+
+
+def evaluate_on(
+    paths: Sequence[str],
+    *,
+    text_column: str | None,
+    label_column: str | None,
+    label_separator: str | None,
+    encoding: str | None,
+    split: str | None,
+    weights: str | None,
+    runtime: str,
+    device: str,
+    threads: int,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+) -> int:
+    """Measure weights on labelled data; prints a table or the contract's JSON object."""
+    import click
+
+    from cnnapps.apps.textcls.data import read_dataset
+
+    predictor = load(weights, runtime=runtime, device=device, threads=threads)
+    data = read_dataset(
+        paths,
+        text_column=text_column,
+        label_column=label_column,
+        label_separator=label_separator,
+        encoding=encoding,
+    )
+    names = sorted({s for s in data.splits if s})
+    if names and split is None and len(names) > 1:
+        raise InputError("--split", f"which part? the data has {', '.join(names)}")
+    if split is not None:
+        if split not in names:
+            raise InputError("--split", f"no part {split!r}; there are: {', '.join(names)}")
+        data = data.where(split)
+    scores = scores_of(predictor, data)
+    if as_json:
+        result = {
+            "app": "textcls",
+            "weights": predictor.card.name,
+            "data": paths[0] if len(paths) == 1 else list(paths),
+            "sha256": sha256_of(_files_in(paths)),
+            "n": len(data),
+            "result": scores,
+        }
+        if split is not None:
+            result["split"] = split
+        click.echo(dumps(result))
+    else:
+        click.echo(f"{predictor.card.name} on {len(data):,} texts")
+        click.echo(str(scores))
+    return 0
+
+
+def scores_of(predictor: TextPredictor, data: Any) -> Any:
+    """Scores of a predictor on a Dataset; the card's aliases rename the data's labels."""
+    import dataclasses
+
+    from cnnapps.apps.textcls.evaluate import score, score_several
+
+    card = predictor.card
+    labels = [tuple(card.aliases.get(x, x) for x in row) for row in data.labels]
+    data = dataclasses.replace(data, labels=labels, several=predictor.several)
+    if not predictor.several and any(len(row) != 1 for row in labels):
+        raise InputError("labels", "the weights give one label a text, the data have several")
+    targets = data.targets(card.labels)
+    probabilities = predictor.probabilities(predictor.logits(data.texts))
+    if predictor.several:
+        return score_several(probabilities, targets, card.labels, predictor.thresholds)
+    return score(probabilities, targets, card.labels)
+
+
+def _files_in(paths: Sequence[str]) -> list[str]:
+    out = []
+    for path in paths:
+        if os.path.isdir(path):
+            for folder, names, files in os.walk(path):
+                names.sort()
+                out += [os.path.join(folder, f) for f in sorted(files) if not f.startswith(".")]
+        else:
+            out.append(path)
+    return out
+
+
+# ------------------------------------------------------------------------------------------ export
+
+
+def export_one(weights: str | None, output: str, max_mb: float | None) -> int:
+    """One ONNX file with its weights inside; with ``max_mb`` the rarest words are left out."""
+    import click
+
+    from cnnapps.apps.textcls.bundle import bundle
+    from cnnapps.core.files import write_bytes
+    from cnnapps.core.weights import find, open_weights
+
+    opened = open_weights(find(weights, "textcls"), app="textcls")
+    data, kept, difference = bundle(opened, max_bytes=int(max_mb * 1e6) if max_mb else None)
+    write_bytes(output, data)
+    click.echo(
+        f"{output}: {len(data) / 1e6:.2f} MB, {kept:,} units, "
+        f"largest difference to {opened.card.name} {difference:.1e}"
+    )
+    return 0

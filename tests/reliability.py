@@ -1,0 +1,210 @@
+"""The mutation bench: thousands of broken files against every reader, one line a format.
+
+    make reliability          2,000 mutants a format
+    python tests/reliability.py --n 200 --only csv,weights
+
+A mutant passes when it is answered or refused by one CnnappsError whose message is one printable
+line, within 10 seconds and 1 GB, without a signal and without any other exception. Each runs in a
+process of its own; the first failing file of a format is kept in runs/reliability/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from mutate import mutants
+
+from cnnapps.core.errors import CnnappsError
+
+SECONDS, BYTES = 10, 1 << 30
+ROOT = Path(__file__).parent
+Read = Callable[[Path], None]
+
+
+def read_table(path: Path) -> None:
+    from cnnapps.apps.textcls.data import read_dataset, report
+
+    report(read_dataset([path]))
+
+
+def read_vectors(path: Path) -> None:
+    from cnnapps.apps.textcls.vectors import read_vectors as read
+
+    read(path, ["the", "film", "good"])
+
+
+def read_lines(path: Path) -> None:
+    from cnnapps.core.media import text_blocks
+
+    for _ in text_blocks(path):
+        pass
+
+
+def run_weights(folder: Path) -> None:
+    from cnnapps.apps.textcls import load
+
+    load(str(folder))("what a wonderful film")
+
+
+def sample_rows(n: int) -> list[list[str]]:
+    lines = (ROOT.parent / "apps" / "textcls" / "sample" / "reviews.tsv").read_text("utf-8")
+    return [line.split("\t") for line in lines.splitlines()[1 : n + 1]]
+
+
+def text_files() -> Iterator[tuple[str, str, Read, bytes]]:
+    """(format, file name, reader, a good file)."""
+    rows = sample_rows(30)
+    quoted = "".join(f'{r[0]},"{r[2].replace(chr(34), chr(34) * 2)}"\n' for r in rows)
+    yield "csv", "d.csv", read_table, ("label,text\n" + quoted).encode()
+    tabs = "".join(f"{r[0]}\t{r[2]}\n" for r in rows)
+    yield "tsv", "d.tsv", read_table, ("label\ttext\n" + tabs).encode("utf-16")
+    objects = (json.dumps({"text": r[2], "label": r[0], "n": i}) for i, r in enumerate(rows))
+    yield "jsonl", "d.jsonl", read_table, "\n".join(objects).encode()
+    yield (
+        "fasttext",
+        "d.txt",
+        read_table,
+        "".join(f"__label__{r[0]} {r[2]}\n" for r in rows).encode(),
+    )
+    yield "lines", "d.txt", read_lines, tabs.encode()
+    words = ["the", "film", "good", "bad", "a"]
+    numbers = [" ".join(f"{(i * 7 + j) % 5 - 2}.{j}" for j in range(8)) for i in range(5)]
+    text = "".join(f"{w} {n}\n" for w, n in zip(words, numbers, strict=True))
+    yield "vec", "v.vec", read_vectors, f"5 8\n{text}".encode()
+    import numpy as np
+
+    body = b"".join(w.encode() + b" " + np.arange(8, dtype="<f4").tobytes() + b"\n" for w in words)
+    yield "word2vec", "v.bin", read_vectors, b"5 8\n" + body
+
+
+def check(read: Read, path: Path) -> str:
+    """ "answered", "refused", or what went wrong; in a process of its own."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.alarm(SECONDS)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        try:
+            read(path)
+            said = "answered"
+        except CnnappsError as error:
+            text = str(error)
+            said = "refused" if text and text.isprintable() else f"message {text!r}"
+        except BaseException as error:
+            said = f"{type(error).__name__}: {error}"[:200]
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+        sender.send(said if grown < BYTES else f"{grown / 1e9:.1f} GB")
+        os._exit(0)
+    sender.close()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"more than {SECONDS} s" if number == signal.SIGALRM else f"signal {number}"
+    return receiver.recv() if receiver.poll() else "no answer"
+
+
+def bench_files(name: str, n: int, seed: int, scratch: Path, keep: Path) -> Counter[str]:
+    cases = list(text_files())
+    _, file, read, good = next(case for case in cases if case[0] == name)
+    other = next(case[3] for case in cases if case[0] != name)
+    found: Counter[str] = Counter()
+    path = scratch / file
+    for mutant in mutants(good, other, n, seed):
+        path.write_bytes(mutant)
+        said = check(read, path)
+        found[said] += 1
+        if said not in ("answered", "refused") and not (keep / f"{name}-{file}").exists():
+            keep.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, keep / f"{name}-{file}")
+    return found
+
+
+def bench_weights(n: int, seed: int, scratch: Path, keep: Path, *, resealed: bool) -> Counter[str]:
+    """Mutants of the files of a weights folder. Resealed: the card's hashes fit the mutant, as a
+    forger would make it, so that what the bytes say is looked at and not only that they changed."""
+    import hashlib
+
+    source = ROOT.parent / "weights" / "textcls" / "question"
+    folder = scratch / "weights"
+    shutil.copytree(source, folder)
+    names = sorted(p.name for p in source.iterdir())
+    found: Counter[str] = Counter()
+    for number in range(n):
+        name = names[number % len(names)]
+        good = (source / name).read_bytes()
+        head, tail = good[:20_000], good[20_000:]  # accidents where the structure is
+        other = (source / names[(number + 1) % len(names)]).read_bytes()[:5000]
+        mutant = next(mutants(head, other, 1, seed * 100_003 + number)) + tail
+        (folder / name).write_bytes(mutant)
+        if resealed and name != "card.json":
+            card = json.loads((source / "card.json").read_text("utf-8"))
+            digest = hashlib.sha256(mutant).hexdigest()
+            card["files"][name] = {"sha256": digest, "bytes": len(mutant)}
+            (folder / "card.json").write_text(json.dumps(card), "utf-8")
+        said = check(run_weights, folder)
+        found[said] += 1
+        if said not in ("answered", "refused") and not (keep / f"weights-{name}").exists():
+            keep.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / name, keep / f"weights-{name}")
+        shutil.copy(source / name, folder / name)
+        shutil.copy(source / "card.json", folder / "card.json")
+    shutil.rmtree(folder)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="")
+    arguments = parser.parse_args()
+    import onnxruntime  # noqa: F401 (loaded once, before the forks)
+
+    from cnnapps.apps.textcls import predict  # noqa: F401
+
+    names = [case[0] for case in text_files()] + ["weights", "weights-resealed"]
+    chosen = [x for x in names if not arguments.only or x in arguments.only.split(",")]
+    keep = ROOT.parent / "runs" / "reliability"
+    failures = 0
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        for name in chosen:
+            begun = time.monotonic()
+            if name.startswith("weights"):
+                found = bench_weights(
+                    arguments.n, arguments.seed, scratch, keep, resealed=name != "weights"
+                )
+            else:
+                found = bench_files(name, arguments.n, arguments.seed, scratch, keep)
+            good = found.pop("answered", 0), found.pop("refused", 0)
+            failures += sum(found.values())
+            print(
+                f"{name:<17} {arguments.n} mutants: {good[0]} answered, {good[1]} refused, "
+                f"{sum(found.values())} failed ({time.monotonic() - begun:.0f} s)", flush=True,
+            )  # fmt: skip
+            for said, count in found.most_common(5):
+                print(f"    {count} x {said}")
+    print(f"{failures} failures")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
