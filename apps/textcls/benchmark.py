@@ -26,7 +26,7 @@ from cnnapps.apps.textcls.data import SETS, Dataset, normalise, overlap, phrases
 from cnnapps.core.errors import DependencyError, InputError, need
 from cnnapps.core.files import write_bytes
 
-__all__ = ["PAPER", "SYSTEMS", "cells_of", "run", "table"]
+__all__ = ["PAPER", "SYSTEMS", "cells_of", "read_cells", "run", "table", "table_text"]
 
 VARIANTS = ("rand", "static", "non-static", "multichannel", "default", "quality")
 PEERS = ("tfidf-svm", "nb-svm", "nb-svm-mixed", "fasttext")
@@ -336,7 +336,9 @@ def run(
         shutil.rmtree(out / "run" / cell.name, ignore_errors=True)
         if not quiet:
             click.echo(f"{cell.name}: {row['accuracy']:.4f} ({row['cpu_seconds']:.0f} CPU s)")
-    text = _table_text(read_cells(out), chosen)
+    cells = read_cells(out)
+    write_bytes(out / "cells.json", (json.dumps(cells, indent=0) + "\n").encode())
+    text = table_text(cells, chosen)
     click.echo(text)
     if table:
         write_bytes(table, text.encode())
@@ -398,7 +400,8 @@ def table(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> list[list[str]
     return lines
 
 
-def _table_text(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> str:
+def table_text(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> str:
+    """The table as Markdown, with what has to be said below it."""
     head = ["system", *sets]
     lines = [head, ["---"] * len(head), *table(rows, sets)]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -101,13 +101,20 @@ def _data_options(function: Any) -> Any:
     type=click.Choice(["auto", "words", "characters", "sentencepiece"]),
     default="auto",
     show_default=True,
+    help="What a text is cut into; auto looks at the script.",
 )
 @click.option(
     "--variant",
     type=click.Choice(["rand", "static", "non-static", "multichannel"]),
     help="The paper's variants, with the paper's recipe.",
 )
-@click.option("--class-weights", type=click.Choice(["none", "balanced"]), default="none")
+@click.option(
+    "--class-weights",
+    type=click.Choice(["none", "balanced"]),
+    default="none",
+    show_default=True,
+    help="balanced: rare classes weigh more.",
+)
 @click.option("--folds", type=click.IntRange(2, 100), help="Cross-validate first.")
 @click.option("--autotune", is_flag=True, help="Search settings on dev, within --minutes.")
 @click.option("--minutes", type=click.FloatRange(min=0.01), help="Time to train (or to search).")
@@ -137,7 +144,7 @@ def train(data: tuple[str, ...], **options: Any) -> None:
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
 @_data_options
 @click.option("--split", metavar="NAME", help="Rows whose split column says so.")
-@click.option("--weights", metavar="TAG|FOLDER")
+@click.option("--weights", metavar="TAG|FOLDER", help="Which weights (default: default).")
 @click.option("--runtime", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True)
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
 @click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
@@ -155,7 +162,7 @@ def evaluate(data: tuple[str, ...], **options: Any) -> None:
 
 
 @main.command()
-@click.option("--weights", metavar="TAG|FOLDER")
+@click.option("--weights", metavar="TAG|FOLDER", help="Which weights (default: default).")
 @click.option("-o", "--output", default="textcls.onnx", show_default=True, metavar="FILE")
 @click.option("--max-mb", type=click.FloatRange(min=0.01), help="Size target: rare words go first.")
 @common_options

@@ -28,9 +28,10 @@ from typing import Any
 
 import numpy as np
 
+from cnnapps.core.encoding import guess_encoding
 from cnnapps.core.errors import InputError, printable
 from cnnapps.core.limits import DEFAULT, Limits, check
-from cnnapps.core.lines import guess_encoding, open_regular
+from cnnapps.core.media import open_source
 
 __all__ = [
     "SETS",
@@ -189,7 +190,8 @@ def _read_text(
 ) -> tuple[str, str]:
     """The text of a file, line ends as LF, and the encoding it was in."""
     name = os.fspath(path)
-    with open_regular(path) as file:
+    stream, _ = open_source(path)
+    with stream as file:
         data = _unpacked(name, file, limits)
     mark = 0
     if encoding is None:

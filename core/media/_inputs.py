@@ -7,7 +7,6 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ PICTURES = (
 )
 SOUNDS = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc"),
-    *(".au", ".snd", ".caf", ".w64", ".rf64", ".sph"),
+    *(".au", ".snd", ".caf", ".rf64", ".sph"),
 )
 VIDEOS = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".ogv"),
@@ -91,54 +90,55 @@ def _no(given: str, reason: str) -> Input:
 
 
 def _walk(folder: str, wanted: tuple[str, ...]) -> Iterator[Input]:
-    """Depth first, names sorted; one folder's names are held at a time and those above it."""
-    stack = [iter([folder])]
+    """Depth first, names sorted; the names of one folder and of those above it are held."""
+    stack = [iter([(folder, True)])]
     while stack:
-        path = next(stack[-1], None)
-        if path is None:
+        path, is_folder = next(stack[-1], ("", False))
+        if not path:
             stack.pop()
-            continue
-        if len(stack) > 1 and not _is_folder(path):
+        elif not is_folder:
             yield Input(path)
-            continue
-        try:
-            with os.scandir(path) as entries:
-                names = sorted(entry.name for entry in entries if _is_wanted(entry, wanted))
-        except OSError as error:
-            yield _no(path, because(error))
-            continue
-        stack.append(map(partial(os.path.join, path), names))
+        else:
+            try:
+                with os.scandir(path) as entries:
+                    names = sorted(found for entry in entries for found in _wanted(entry, wanted))
+            except OSError as error:
+                yield _no(path, because(error))
+                continue
+            stack.append(iter([(os.path.join(path, name), is_dir) for name, is_dir in names]))
 
 
-def _is_wanted(entry: os.DirEntry[str], wanted: tuple[str, ...]) -> bool:
+def _wanted(entry: os.DirEntry[str], wanted: tuple[str, ...]) -> Iterator[tuple[str, bool]]:
+    """(name, is it a folder) if we go there; a link that leads nowhere is reported when read."""
     if entry.name.startswith("."):
-        return False
-    try:
-        if entry.is_dir(follow_symlinks=False):
-            return True
-        return entry.name.lower().endswith(wanted) and (entry.is_file() or entry.is_symlink())
-    except OSError:
-        return False
-
-
-def _is_folder(path: str) -> bool:
-    return os.path.isdir(path) and not os.path.islink(path)
+        return
+    if entry.is_dir(follow_symlinks=False):
+        yield entry.name, True
+        return
+    file = entry.is_file() or (entry.is_symlink() and not entry.is_dir())
+    if file and entry.name.lower().endswith(wanted):
+        yield entry.name, False
 
 
 def _matching(pattern: str, wanted: tuple[str, ...]) -> Iterator[Input]:
-    parts = Path(pattern).parts
+    """What a pattern matches. Path.glob does not follow links to folders in ``**``."""
+    parts = list(Path(pattern).parts)
+    if parts[-1] == "**":  # all folders below: their files
+        yield from _expand(os.path.join(*parts[:-1]) if parts[1:] else ".", wanted, patterns=True)
+        return
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     try:
         found = sorted(Path(*parts[:fixed]).glob(os.path.join(*parts[fixed:])))
     except (ValueError, OSError) as error:  # "**" beside other characters
         yield _no(pattern, str(error))
         return
-    visible = [str(path) for path in found if not _is_hidden(path.parts[fixed:], parts[fixed:])]
-    for path in visible:
-        if os.path.isdir(path) and "**" in parts:
-            continue  # its files match by themselves
-        yield from _expand(path, wanted, patterns=False)
-    if not visible:
+    given: set[str] = set()  # a folder and a file in it can both match
+    for path in found:
+        if not _is_hidden(path.parts[fixed:], parts[fixed:]):
+            items = list(_expand(str(path), wanted, patterns=False))
+            yield from (item for item in items if item.name not in given)
+            given.update(item.name for item in items)
+    if not given:
         yield _no(pattern, "no file matches this pattern")
 
 
@@ -158,8 +158,12 @@ def _listed(files_from: str) -> Iterator[str]:
         read, held = with_first(first, read), b""
         while data := read():
             *names, held = (held + data).split(end)
-            yield from (os.fsdecode(name.rstrip(b"\r")) for name in names if name.strip())
+            yield from (os.fsdecode(_bare(name, end)) for name in names if name.strip())
             if len(held) > BLOCK:
                 raise InputError(called, "not a list of file names (a name of more than 64 kB)")
         if held.strip():
-            yield os.fsdecode(held.rstrip(b"\r"))
+            yield os.fsdecode(_bare(held, end))
+
+
+def _bare(name: bytes, end: bytes) -> bytes:
+    return name.rstrip(b"\r") if end == b"\n" else name

@@ -47,7 +47,7 @@ class Sound:
 
 
 _SOUND = re.compile(
-    rb"(?:RIFF|RIFX|RF64)....WAVE|riff\x2e\x91\xcf\x11|fLaC|OggS|ID3|\xff[\xe2\xe3\xf2-\xf7\xfa-\xff]"
+    rb"(?:RIFF|RIFX|RF64)....WAVE|fLaC|OggS|ID3|\xff[\xe2\xe3\xf2-\xf7\xfa-\xff]"
     rb"|FORM....AIF[FC]|\.snd|dns\.|caff|NIST_1A",
     re.DOTALL,
 )
@@ -84,12 +84,12 @@ def sound_blocks(
 ) -> SoundBlocks:
     """A recording in blocks of about ``seconds``, so that hours cost no memory.
 
-    WAV, FLAC, Ogg (Vorbis, Opus), MP3, AIFF, AU, CAF, W64, RF64, NIST SPHERE, by content. The
-    header is checked at once: rate 2,000 ... 768,000, at most 64 channels, length
-    (``--max-seconds``), and that what it promises is there ("truncated WAV"); a WAV that was
-    written to a pipe or never closed (length 0 or near 2^31 or beyond) goes on to its end. While
-    reading, a sample that is no number or beyond 2^31 is an InputError that tells its second.
-    Another ``rate`` needs soxr.
+    WAV, RF64, FLAC, Ogg (Vorbis, Opus), MP3, AIFF, AU, CAF and NIST SPHERE, by content. The header
+    is checked at once: rate 2,000 ... 768,000, at most 64 channels, length (``--max-seconds``), and
+    that a WAV, AIFF or AU has all the samples that it claims ("truncated WAV"; one that was written
+    to a pipe claims 2 or 4 GB and goes on to its end). A FLAC that is cut is noticed at its end.
+    A sample that is no number, or beyond 2^31, is an InputError that tells its second. Another
+    ``rate`` needs soxr.
     """
     return SoundBlocks(source, rate, limits, name, seconds)
 
@@ -142,7 +142,7 @@ class SoundBlocks:
             raise InputError(self.source, "empty file")
         if not _SOUND.match(head):
             other = (reason for magic, reason in _NO_SOUND if re.match(magic, head, re.DOTALL))
-            known = "not a sound file (WAV, FLAC, Ogg, MP3, AIFF, AU, CAF, W64 or SPHERE)"
+            known = "not a sound file (WAV, FLAC, Ogg, MP3, AIFF, AU, CAF or SPHERE)"
             raise InputError(self.source, next(other, known))
         self._refuse_cut(head)
         self._stream.seek(0)
@@ -157,24 +157,39 @@ class SoundBlocks:
             raise InputError(self.source, _sound_reason(error)) from error
 
     def _refuse_cut(self, head: bytes) -> None:
-        """InputError when the last chunk that a WAV or AIFF announces is not all there."""
+        """InputError when the samples that a WAV, RF64, AIFF or AU announces are not all there."""
         size = self._stream.seek(0, os.SEEK_END)
-        kind, order, data = {
-            b"RIFF": ("WAV", "<", b"data"),
-            b"RIFX": ("WAV", ">", b"data"),
-            b"FORM": ("AIFF", ">", b"SSND"),
-        }.get(head[:4], ("", "", b""))
-        at = 12
-        for _ in range(10_000 if kind else 0):
+        kind = {b"RIFF": "WAV", b"RIFX": "WAV", b"RF64": "RF64", b"FORM": "AIFF"}.get(head[:4], "")
+        if head[:4] == b".snd":
+            start, length = struct.unpack(">II", head[4:12])
+            if start + length > size and length != 0xFFFFFFFF:
+                raise InputError(self.source, self._cut("AU"))
+        elif kind:
+            order = "<" if head[:4] in (b"RIFF", b"RF64") else ">"
+            start, length = self._data_chunk(order, size)
+            if start + length > size and (length < 0x7FFF0000 or kind == "RF64"):
+                raise InputError(self.source, self._cut(kind))
+            if not length and start + 8 <= size and not self._at(start, 4).strip().isalnum():
+                reason = f"a {kind} that was never closed: it claims no samples (convert it anew)"
+                raise InputError(self.source, reason)
+
+    def _data_chunk(self, order: str, size: int) -> tuple[int, int]:
+        """Where the samples begin and how many bytes they are; (size, 0) if there are none."""
+        at, long = 12, 0
+        for _ in range(10_000):
             if at + 8 > size:
-                return
-            self._stream.seek(at)
-            name, length = struct.unpack(order + "4sI", self._stream.read(8))
+                break
+            name, length = struct.unpack(order + "4sI", self._at(at, 8))
+            if name == b"ds64" and at + 24 <= size:  # the lengths of an RF64
+                long = struct.unpack("<Q", self._at(at + 16, 8))[0]
+            if name in (b"data", b"SSND"):
+                return at + 8, long if length == 0xFFFFFFFF and long else length
             at += 8 + length + (length & 1)
-            if name == data:
-                if size < at - (length & 1) and length < 0x7FFF0000:
-                    raise InputError(self.source, self._cut(kind))
-                return
+        return size, 0
+
+    def _at(self, start: int, length: int) -> bytes:
+        self._stream.seek(start)
+        return self._stream.read(length)
 
     def _cut(self, kind: str) -> str:
         return f"truncated {kind} (ends at byte {self._stream.seek(0, os.SEEK_END)})"
@@ -242,4 +257,6 @@ def _sound_reason(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "can't be decoded (out of memory)"
     reason = getattr(error, "error_string", "") or str(error)
-    return f"damaged sound file ({reason.strip().rstrip('.')})"
+    if "not a regular file" in reason:  # what libsndfile says of a few bytes of MP3
+        reason = "too short"
+    return f"damaged or truncated sound file ({reason.strip().rstrip('.').lower()})"

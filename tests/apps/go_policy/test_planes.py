@@ -239,6 +239,19 @@ def test_planes_of_random_positions_are_those_of_the_slow_ones(
     pair.check()
 
 
+@pytest.mark.parametrize(
+    ("size", "moves"),
+    [(4, [0, 13, 14, 8, 9]), (5, [19, 11, 1, 2, 5, 6]), (5, [22, 13, 2, 3, 6, 9])],
+)
+def test_ladders_that_begin_with_a_ko_are_read_as_the_slow_ones(
+    size: int, moves: list[int]
+) -> None:
+    pair = Pair(size)
+    for move in moves:
+        pair.play(move)
+        pair.check()
+
+
 @pytest.mark.parametrize("path", GAMES[:2], ids=lambda p: p.stem[13:])
 def test_planes_of_real_games_are_those_of_the_slow_ones(path: Path) -> None:
     game = sgf.Sgf_game.from_bytes(path.read_bytes())
