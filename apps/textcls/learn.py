@@ -111,7 +111,7 @@ def train_on(
     recipe = paper(variant) if variant else TextRecipe()
     recipe = dataclasses.replace(recipe, seed=seed, class_weights=class_weights)
     if minutes and not autotune:
-        recipe = dataclasses.replace(recipe, minutes=minutes, steps=10**9)
+        recipe = dataclasses.replace(recipe, minutes=minutes, steps=999_999_999)
     recipe = recipe.updated(*settings)
     runs = Path(run or f"{output.rstrip('/')}.run")
     check_replaceable(Path(output))
@@ -129,6 +129,8 @@ def train_on(
         click.echo("No DATA: training on the sample inside the package (1,476 review sentences).")
     files = list(paths) or [str(SAMPLE)]
     everything = read(files)
+    if not paths:
+        everything = dataclasses.replace(everything, notes=())  # nothing had to be guessed
     with distributed.group(device) as world:
 
         def say(text: object) -> None:

@@ -420,7 +420,7 @@ def _judge(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     right = p[np.arange(len(p)), targets]
     return {
         "accuracy": float((p.argmax(1) == targets).mean()),
-        "loss": float(-np.log(np.maximum(right, 1e-12)).mean()),
+        "cross_entropy": float(-np.log(np.maximum(right, 1e-12)).mean()),
     }
 
 

@@ -50,7 +50,8 @@ def text_blocks(
     UTF-8, it is decided once what this source is: from the block of 64 KiB around that line (of a
     pipe, where blocks depend on chance, from that line alone).
 
-    - UTF-8 with damage, if other lines are good UTF-8 with more than ASCII in them;
+    - UTF-8 with damage, if other lines are good UTF-8 with more than ASCII in them (a line whose
+      odd bytes all stand alone came from elsewhere and is read as Windows-1252);
     - else GB18030, if most characters would be common Chinese ones (it then holds for all lines
       from there on, since two Chinese characters can look like UTF-8);
     - else Windows-1252, or Latin-1 where that has no character, for the lines that aren't UTF-8.
@@ -70,7 +71,7 @@ def text_blocks(
 def _known_encoding(encoding: str) -> str:
     try:
         info = codecs.lookup(encoding)
-        "".encode(encoding)  # refuses base64, rot13 and the like
+        b"a".decode(encoding, "replace")  # refuses base64, rot13, idna and the like
     except (LookupError, ValueError) as error:
         reason = f"unknown encoding {encoding!r} (try utf-8, gb18030 or windows-1252)"
         raise InputError("", reason) from error
@@ -250,6 +251,8 @@ class _Decoder:
         except UnicodeDecodeError:
             if not self._single:
                 self._decide([line])
+            if self._single == "utf-8" and not _DAMAGED_UTF8.search(line):
+                return line.decode("cp1252", "replace")
             return line.decode(self._whole or self._single, "replace")
         self._seen = self._seen or not text.isascii()
         return text
@@ -265,6 +268,7 @@ class _Decoder:
             self._single = "latin-1" if _NOT_1252.search(b"".join(bad)) else "cp1252"
 
 
+_DAMAGED_UTF8 = re.compile(rb"[\x80-\xff]{2}|[\xc2-\xf4]\Z")  # two in a row, or cut at the end
 _MAYBE_UTF8 = re.compile(rb"[\xc2-\xf4][\x80-\xbf]")
 _NOT_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 # A character of GB18030: common (punctuation, GB 2312 level 1), four bytes, two bytes, or none.
