@@ -26,7 +26,7 @@ from torch import nn
 
 from cnnapps.core.card import Card, FileEntry
 from cnnapps.core.card import Tensor as TensorCard
-from cnnapps.core.errors import TrainingError, need
+from cnnapps.core.errors import TrainingError, WeightsError, need
 from cnnapps.core.files import check_replaceable, replace_folder, write_bytes
 from cnnapps.core.version import __version__
 from cnnapps.core.weights import open_weights, tensor_spans
@@ -127,7 +127,7 @@ def write_tensors(tensors: Mapping[str, np.ndarray]) -> bytes:
     out = {}
     for name, value in tensors.items():
         half = value.astype(np.float16) if np.issubdtype(value.dtype, np.floating) else value
-        out[name] = np.ascontiguousarray(half)
+        out[name] = np.require(half, requirements="C")  # ascontiguousarray makes () to (1,)
     return bytes(save(out))
 
 
@@ -153,10 +153,14 @@ def _compare(
     worst = 0.0
     outputs = []
     for example in examples:
-        got = runtime.run(**example)
+        try:
+            got = runtime.run(**example)
+        except WeightsError as error:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in example.items())
+            raise TrainingError(f"the graph doesn't run on {shapes} ({error.reason})") from error
         outputs.append(got)
         with torch.inference_mode():
-            want = call(*(torch.from_numpy(np.ascontiguousarray(a)) for a in example.values()))
+            want = call(*map(_tensor, example.values()))
         want = want if isinstance(want, tuple) else (want,)
         for (name, value), reference in zip(got.items(), want, strict=True):
             expected = reference.numpy()
@@ -168,6 +172,10 @@ def _compare(
             if np.isnan(difference).any():
                 worst = float("inf")
     return worst, outputs
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 class _Exported(nn.Module):
@@ -204,7 +212,7 @@ def _graph(
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             _Exported(net),
-            tuple(torch.from_numpy(np.ascontiguousarray(a)) for a in example.values()),
+            tuple(map(_tensor, example.values())),
             dynamo=True,
             optimize=False,
             opset_version=OPSET,
@@ -219,7 +227,7 @@ def _graph(
     # the pointers are proved by loading and running what was written.
     onnx.checker.check_model(model.SerializeToString())
     _point_into(model, stores, onnx)
-    _drop_zero_biases(model)
+    _drop_zero_biases(model, onnx)
     _drop_dead_nodes(model)
     for node in model.graph.node:
         node.doc_string = ""
@@ -262,30 +270,26 @@ def _point_into(model: Any, stores: Mapping[str, bytes], onnx: Any) -> None:
     model.graph.node.extend([*casts, *nodes])
 
 
-def _drop_zero_biases(model: Any) -> None:
-    """The exporter gives Conv(bias=False) an expanded zero bias, which stops Conv+BN fusion."""
+_SHAPERS = ("Cast", "CastLike", "Expand", "Identity", "Reshape")
+"""Operators that leave zeros zeros."""
+
+
+def _drop_zero_biases(model: Any, onnx: Any) -> None:
+    """The exporter gives Conv(bias=False) a computed zero bias, which stops Conv+BN fusion."""
     producers = {name: node for node in model.graph.node for name in node.output}
     constants = {t.name: t for t in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type == "Conv" and len(node.input) == 3:
-            source = producers.get(node.input[2])
-            if source is not None and source.op_type == "Expand":
-                value = constants.get(source.input[0])
-                if _is_zero(value) or _is_zero_constant(producers.get(source.input[0])):
-                    del node.input[2]
-
-
-def _is_zero_constant(node: Any) -> bool:
-    if node is None or node.op_type != "Constant":
-        return False
-    return _is_zero(next((a.t for a in node.attribute if a.name == "value"), None))
-
-
-def _is_zero(tensor: Any) -> bool:
-    """Whether every value is 0; a tensor that lives in another file is not known to be."""
-    if tensor is None or tensor.external_data:
-        return False
-    return not any(tensor.raw_data) and not any(tensor.float_data)
+        if node.op_type in ("Conv", "ConvTranspose") and len(node.input) == 3:
+            name = node.input[2]
+            while name in producers and producers[name].op_type in _SHAPERS:
+                name = producers[name].input[0]
+            value = constants.get(name)
+            if name in producers and producers[name].op_type == "Constant":
+                value = next((a.t for a in producers[name].attribute if a.name == "value"), None)
+            # a tensor that lives in another file is not known to be zero
+            known = value is not None and not value.external_data
+            if known and not onnx.numpy_helper.to_array(value).any():
+                del node.input[2]
 
 
 def _drop_dead_nodes(model: Any) -> None:

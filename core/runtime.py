@@ -73,9 +73,10 @@ class _OnnxRuntime:
         options.add_external_initializers_from_files_in_memory(
             [n for n, _ in named], [d for _, d in named], [len(d) for _, d in named]
         )
+        providers = _providers(ort, device)
         try:
             self._session = ort.InferenceSession(
-                weights["graph.onnx"], options, providers=_providers(ort, device)
+                weights["graph.onnx"], options, providers=providers
             )
         except Exception as error:  # ORT raises bare RuntimeErrors of many kinds
             raise WeightsError(
@@ -149,10 +150,10 @@ class _TorchRuntime:
         try:
             with torch.inference_mode():
                 inputs = [
-                    torch.from_numpy(np.ascontiguousarray(arrays[name])).to(self._device)
+                    torch.from_numpy(np.require(arrays[name], requirements=["C", "W"]))
                     for name in self.card.inputs
                 ]
-                outputs = call(*inputs)
+                outputs = call(*(x.to(self._device) for x in inputs))
             if not isinstance(outputs, tuple):
                 outputs = (outputs,)
             return {n: o.cpu().numpy() for n, o in zip(self.card.outputs, outputs, strict=True)}

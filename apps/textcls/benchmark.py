@@ -269,6 +269,8 @@ def cells_of(
 def _names(text: str, known: Sequence[str], option: str) -> list[str]:
     if text == "all":
         return list(known)
+    if text == "none":
+        return []
     names = [n.strip() for n in text.split(",") if n.strip()]
     for name in names:
         if name not in known:

@@ -249,7 +249,7 @@ def sentiment(place: Place) -> None:
     _refuse_leaks(place, everything)
     units, vectors = english_vectors(place, [*texts, *reviews, *opinion_phrases], 30_000)
     recipe = TextRecipe(
-        epochs=4, batch=100, lr=1e-3, bottleneck=200, widths=(1, 2, 3, 4, 5), soft=0.8,
+        epochs=2, batch=100, lr=1e-3, bottleneck=200, widths=(1, 2, 3, 4, 5), soft=0.8,
         ema=0.998, seed=1, unknown=0.02,
     )  # fmt: skip
     dev = place.texts("sst2", "dev")

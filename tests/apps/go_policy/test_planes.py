@@ -241,7 +241,7 @@ def test_planes_of_random_positions_are_those_of_the_slow_ones(
 
 @pytest.mark.parametrize(
     ("size", "moves"),
-    [(4, [0, 13, 14, 8, 9]), (5, [19, 11, 1, 2, 5, 6]), (5, [22, 13, 2, 3, 6, 9])],
+    [(4, [1, 5, 11, 14, 4, 2, 7, 9, 12]), (5, [19, 11, 1, 2, 5, 6, 24])],
 )
 def test_ladders_that_begin_with_a_ko_are_read_as_the_slow_ones(
     size: int, moves: list[int]
