@@ -102,7 +102,8 @@ class _OnnxRuntime:
 def _failure(weights: Weights, part: str, error: Exception) -> Exception:
     """What a library's exception in the middle of a run means."""
     text = str(error)
-    if "llocate memory" in text or "bad_alloc" in text or isinstance(error, MemoryError):
+    full = isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError)
+    if full or "llocate memory" in text or "bad_alloc" in text:
         return MemoryError(_first_line(error))
     return WeightsError(weights.folder, f"{part} fails to run ({_first_line(error)})")
 

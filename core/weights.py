@@ -9,6 +9,7 @@ that were checked are the bytes that run. Nothing is unpickled, no path leads ou
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.resources
 import json
@@ -114,16 +115,12 @@ def find(weights: str | os.PathLike[str] | None, app: str) -> Path:
     tag = text.removeprefix(f"{app}/")
     if app and tag and "/" not in tag and "\\" not in tag and tag not in (".", ".."):
         folder = root() / app / tag
-        if (folder / "card.json").is_file():
+        if os.path.isfile(folder / "card.json"):
             return folder
     path = Path(text)
-    try:
-        if text and (path / "card.json").is_file():
-            return path
-        there = text and path.exists()
-    except (OSError, ValueError):
-        there = False
-    if there:
+    if text and os.path.isfile(path / "card.json"):
+        return path
+    if text and os.path.exists(path):
         raise WeightsError(text, "is not a weights folder (no card.json in it)")
     prefix = f"{app}/" if app else ""
     tags = ", ".join(name for name, _ in installed() if name.startswith(prefix))
@@ -174,7 +171,7 @@ def _read(path: Path, limit: int, source: Path) -> bytes:
             os.close(handle)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = getattr(error, "strerror", None) or error
-        if path.is_symlink():
+        if getattr(error, "errno", None) == errno.ELOOP:  # what O_NOFOLLOW makes of it
             reason = "is a symbolic link"
         raise WeightsError(source, f"{path.name}: {reason}") from error
 

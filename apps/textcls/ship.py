@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from cnnapps.apps.textcls import minilm
-from cnnapps.apps.textcls.data import overlap, phrases, read_set
+from cnnapps.apps.textcls.data import normalise, overlap, phrases, read_set
 from cnnapps.apps.textcls.predict import load, softmax
 from cnnapps.apps.textcls.run import scores_of
 from cnnapps.apps.textcls.tokens import Units, build_characters, build_words, tokenize
@@ -109,25 +109,54 @@ def finish(
     click.echo(f"{folder}: {final.size / 1e6:.2f} MB")
 
 
+TUNED = TextRecipe(
+    epochs=2, lr=1e-3, batch=32, precision="bf16", ema=0.99, warmup=0.1, schedule="linear",
+    smoothing=0.05, weight_decay=0.01, clip=1.0, unknown=0.0, max_units=128, seed=1,
+    evaluate_every=200,
+)  # fmt: skip
+"""For nets on top of the encoder: two epochs, the encoder at a tenth of the filters' rate."""
+
+
 def question(place: Place) -> None:
-    """TREC: the official training questions, dev included after the choice of the recipe."""
-    train, dev = read_set("trec", place.data).where("train", "dev"), None
+    """TREC: Kim's CNN that learned from a net with an encoder on the questions and mixtures."""
+    data = read_set("trec", place.data)
+    train, dev = data.where("train"), data.where("dev")
     labels = train.classes()
+    targets = train.targets(labels)
+    judge = (dev.texts, dev.targets(labels))
+    units_t, tensors = minilm.read_minilm([place.packages])
+    teacher = fit(
+        train.texts, targets, labels, units=units_t,
+        recipe=dataclasses.replace(TUNED, epochs=4), run=place.runs / "question-teacher",
+        dev=judge, start=minilm.build(units_t, tensors, len(labels)),
+    )  # fmt: skip
+    made = _mixed(train.texts, 40_000, np.random.default_rng(3))
+    everything = list(dict.fromkeys([*train.texts, *made]))
+    unseen = set(map(normalise, data.where("test").texts)) - set(map(normalise, train.texts))
+    everything = [t for t in everything if normalise(t) not in unseen]
+    p = softmax(logits_of(teacher.net, encode(units_t, everything, 128), precision="bf16"))
+    known = dict(zip(train.texts, targets, strict=True))
+    hard = np.array([known.get(t, int(p[i].argmax())) for i, t in enumerate(everything)])
     units, vectors = english_vectors(place, train.texts, 20_000)
-    recipe = TextRecipe(epochs=10, widths=(1, 2, 3, 4, 5), bottleneck=200, seed=1)
-    dev = read_set("trec", place.data).where("dev")
+    recipe = TextRecipe(
+        epochs=5, batch=100, widths=(1, 2, 3, 4, 5), bottleneck=200, soft=0.8, ema=0.995, seed=1,
+    )  # fmt: skip
     fitted = fit(
-        train.texts, train.targets(labels), labels, units=units, vectors=vectors, recipe=recipe,
-        run=place.runs / "question", dev=(dev.texts, dev.targets(labels)),
+        everything, hard, labels, units=units, vectors=vectors, recipe=recipe,
+        run=place.runs / "question", dev=judge, teacher=p.astype(np.float32),
     )  # fmt: skip
     card = Card(
         app="textcls", tag="question", net="kim-cnn", licence=RESEARCH,
         what="what an English question asks for (TREC: ABBR DESC ENTY HUM LOC NUM)",
-        sources=(place.source("trec.tsv.xz", len(train), "Li and Roth 2002"), *vector_sources()),
+        sources=(
+            place.source("trec.tsv.xz", len(train), "Li and Roth 2002"),
+            *vector_sources(),
+            dataclasses.replace(minilm.SOURCE, what="encoder of the teacher"),
+        ),
         command="python -m cnnapps.apps.textcls.ship question",
         limits="English questions of one sentence; anything else gets a type too.",
     )  # fmt: skip
-    finish(place, fitted, "question", card, [("trec", "test")])
+    finish(place, fitted, "question", card, [("trec", "dev"), ("trec", "test")])
 
 
 def held_out(texts: list[str], targets: np.ndarray, share: int, seed: int) -> tuple[Texts, Texts]:
@@ -165,13 +194,8 @@ def quality(place: Place) -> None:
     texts, targets, dev = _sentiment_sentences(place)
     units, tensors = minilm.read_minilm([place.packages])
     net = minilm.build(units, tensors, 2)
-    recipe = TextRecipe(
-        epochs=2, lr=1e-3, batch=32, precision="bf16", ema=0.99, warmup=0.1, schedule="linear",
-        smoothing=0.05, weight_decay=0.01, clip=1.0, unknown=0.0, max_units=128, seed=1,
-        evaluate_every=200,
-    )  # fmt: skip
     fitted = fit(
-        texts, targets, SENTIMENT, units=units, recipe=recipe, run=place.runs / "quality",
+        texts, targets, SENTIMENT, units=units, recipe=TUNED, run=place.runs / "quality",
         dev=dev, start=net,
     )  # fmt: skip
     torch.save(fitted.net.state_dict(), place.runs / "quality" / "teacher.pt")

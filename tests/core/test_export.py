@@ -191,7 +191,11 @@ def test_a_failed_export_keeps_the_old_folder(folder: Path) -> None:
 
 def test_a_good_export_takes_the_old_folder_s_place(folder: Path) -> None:
     (folder / "old.txt").write_text("belongs to the old weights")
-    export_pixels(folder, files={"labels.txt": b"a\nb\n"})
+    examples = [{"x": np.zeros((n, 3), np.float32)} for n in (2, 1)]
+    export(
+        nn.Linear(3, 2), folder, card("pixels", "line"), examples=examples, axes={"x": {0: "n"}},
+        outputs=["y"], files={"labels.txt": b"a\nb\n"},
+    )  # fmt: skip
     assert sorted(p.name for p in folder.iterdir()) == [
         "card.json",
         "graph.onnx",

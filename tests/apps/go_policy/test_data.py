@@ -131,11 +131,12 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 def assert_same_as_the_board(games: data.Games, positions: np.ndarray) -> None:
     """Compiled planes from a table of moves = plain planes from a Board."""
     encoded = {kind: data.encode(games, positions, kind) for kind in ("v7", "nature")}
-    boards: dict[int, Board] = {}
+    board, game = Board(), -1
     for i, position in enumerate(positions):
         number = int(encoded["v7"]["number"][i])
         first = int(position) - number
-        board = boards.setdefault(first, Board())  # positions are sorted: go on from the last one
+        if first != game:  # positions are sorted: within a game go on from the last one
+            board, game = Board(), first
         for move in games.moves[first + board.move_number : position]:
             board.play(PASS if move == 361 else int(move))
         assert board.move_number == number
