@@ -1,6 +1,6 @@
 """Put the committed cells of the benchmark back where the command keeps them.
 
-    python tests/unpack_cells.py && cnnapps textcls benchmark --data DATA --folders DOWNLOADS
+python tests/unpack_cells.py && cnnapps textcls benchmark --data DATA --folders DOWNLOADS
 """
 
 from __future__ import annotations

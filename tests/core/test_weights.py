@@ -434,7 +434,9 @@ def test_offsets_beyond_the_weights_are_refused(folder: Path, offset: int, lengt
     assert "graph.onnx can't be loaded" in refused(lambda: opened(folder))
 
 
-def test_operators_of_strangers_and_garbage(folder: Path) -> None:
+def test_operators_of_strangers_and_garbage(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     evil = helper.make_node("Run", ["picture"], ["scores"], domain="evil", command="touch x")
     for data in (
         graph_of([evil], [], domain="evil"),
@@ -442,9 +444,11 @@ def test_operators_of_strangers_and_garbage(folder: Path) -> None:
         b"\x00\xff" * 500,
         b"\x0a" + b"\xff" * 9 + b"\x01",
         (folder / "graph.onnx").read_bytes()[:-100],
+        graph_of([evil], [], domain="evil").replace(b"Run", b"R\xd7n"),
     ):
         forge(folder, "graph.onnx", data)
         assert "graph.onnx can't be loaded" in refused(lambda: opened(folder))
+    assert capfd.readouterr() == ("", ""), "the library has nothing to say of its own"
 
 
 def test_bombs_of_terabytes_are_refused_or_a_memory_error(folder: Path) -> None:

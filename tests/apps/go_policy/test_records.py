@@ -22,7 +22,7 @@ from cnnapps.apps.go_policy.sgf import (
 from cnnapps.core.errors import InputError, LimitError
 
 ROOT = Path(__file__).parents[3]
-SHIPPED = sorted(p for p in (ROOT / "tests/data/go").iterdir() if p.suffix != ".md")
+SHIPPED = sorted((ROOT / "tests/data/go").glob("*.[sgnu][gi][bfi]"))
 SHARED = ROOT.parent / "shared/data/go/sgf"
 FILES = sorted(p for p in SHARED.glob("*") if p.suffix != ".tsv") or SHIPPED
 
