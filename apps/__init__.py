@@ -2,4 +2,5 @@
 
 APPS: dict[str, str] = {
     "textcls": "cnnapps.apps.textcls",
+    "go-policy": "cnnapps.apps.go_policy",
 }

@@ -23,7 +23,7 @@ from cnnapps.core.progress import warn
 __all__ = ["Checkpoints"]
 
 _NAME = re.compile(r"(step|best)-(\d{9})\.pt\Z")
-_DRAFT = re.compile(r"\.(step|best)-\d{9}\.pt\.[0-9a-f]+\.part\Z")
+_DRAFT = re.compile(r"\.((step|best)-\d{9}\.pt|metrics\.jsonl)\.[0-9a-f]{12}\.part\Z")
 KEEP = 2
 
 

@@ -266,7 +266,7 @@ def chosen_format(
     return default
 
 
-_SHARD = re.compile(r"(\d{1,9})/(\d{1,9})\Z")
+_SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})\Z")
 
 
 def parse_shard(

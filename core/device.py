@@ -9,7 +9,7 @@ from cnnapps.core.errors import DependencyError, InputError, need
 
 __all__ = ["choose", "place"]
 
-_NAME = re.compile(r"(auto|cpu|cuda(:\d{1,3})?)\Z")
+_NAME = re.compile(r"(auto|cpu|cuda(:[0-9]{1,3})?)\Z")
 
 
 def choose(name: str = "auto", *, runtime: str = "onnx") -> str:

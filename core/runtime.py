@@ -76,7 +76,10 @@ class _OnnxRuntime:
         providers = _providers(ort, device)
         try:
             self._session = ort.InferenceSession(
-                weights["graph.onnx"], options, providers=providers
+                weights["graph.onnx"],
+                options,
+                providers=providers,
+                enable_fallback=0,  # it would print on stdout and try the same once more
             )
         except Exception as error:  # ORT raises bare RuntimeErrors of many kinds
             raise WeightsError(

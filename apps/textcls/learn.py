@@ -306,8 +306,8 @@ def _from_weights(weights: Weights, classes: tuple[str, ...], recipe: TextRecipe
         net.output.weight[: len(card.labels)] = tensors["output.weight"]
         net.output.weight[len(card.labels) :] = 0.0
         net.output.bias[: len(card.labels)] = tensors["output.bias"]
-        # a new label starts below the old ones, so that old answers hold until it is learned
-        net.output.bias[len(card.labels) :] = tensors["output.bias"].min() - 3.0
+        # a new label knows nothing yet and is as likely as an undecided old one
+        net.output.bias[len(card.labels) :] = tensors["output.bias"].mean()
     source = Source(card.name, card.licence, card.files["model.safetensors"].sha256,
                     what="trained further")  # fmt: skip
     return Start(units, np.empty((0, 0), dtype=np.float32), (source,), net, together)

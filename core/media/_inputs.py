@@ -121,7 +121,7 @@ def _wanted(entry: os.DirEntry[str], wanted: tuple[str, ...]) -> Iterator[tuple[
 
 
 def _matching(pattern: str, wanted: tuple[str, ...]) -> Iterator[Input]:
-    """What a pattern matches. Path.glob does not follow links to folders in ``**``."""
+    """What a pattern matches, without links to folders: Path.glob, too, follows none in ``**``."""
     parts = list(Path(pattern).parts)
     if parts[-1] == "**":  # all folders below: their files
         yield from _expand(os.path.join(*parts[:-1]) if parts[1:] else ".", wanted, patterns=True)
@@ -134,7 +134,8 @@ def _matching(pattern: str, wanted: tuple[str, ...]) -> Iterator[Input]:
         return
     given: set[str] = set()  # a folder and a file in it can both match
     for path in found:
-        if not _is_hidden(path.parts[fixed:], parts[fixed:]):
+        linked = path.is_symlink() and path.is_dir()
+        if not linked and not _is_hidden(path.parts[fixed:], parts[fixed:]):
             items = list(_expand(str(path), wanted, patterns=False))
             yield from (item for item in items if item.name not in given)
             given.update(item.name for item in items)

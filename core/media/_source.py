@@ -88,6 +88,10 @@ class Borrowed(io.BufferedIOBase):
         super().__init__()
         self._stream = stream
 
+    @property
+    def raw(self) -> Any:
+        return getattr(self._stream, "raw", None)
+
     def fileno(self) -> int:
         return int(self._stream.fileno())
 
@@ -173,11 +177,14 @@ class Read(Protocol):
 def reader(stream: BinaryIO, called: str) -> Read:
     """How to read ``stream`` as its bytes arrive. InputError when that fails."""
     one: Callable[[int], bytes | None] = getattr(stream, "read1", stream.read)
+    raw = getattr(stream, "raw", None)
 
     def read(size: int = BLOCK, /) -> bytes:
         while True:
             try:
                 data = one(size)
+                if data == b"" and not _blocks(stream):  # read1 says so when it would block, too
+                    data = raw.read(size) if raw is not None else data
             except BlockingIOError:
                 data = None
             except OSError as error:
@@ -187,6 +194,13 @@ def reader(stream: BinaryIO, called: str) -> Read:
             select.select([stream], [], [])  # somebody made this descriptor non-blocking
 
     return read
+
+
+def _blocks(stream: BinaryIO) -> bool:
+    try:
+        return os.get_blocking(stream.fileno())
+    except (OSError, AttributeError, ValueError):
+        return True
 
 
 def with_first(first: bytes, read: Read) -> Read:

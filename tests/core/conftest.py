@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test marked ``alone`` in a process of its own when it would share one.
+
+    A process that has computed gradients may not fork and compute more of them: what ran before
+    in the same worker would decide whether such a test passes.
+    """
+    if pyfuncitem.get_closest_marker("alone") is None or "CNNAPPS_ALONE" in os.environ:
+        return None
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    place = f"{pyfuncitem.path}::{pyfuncitem.name}"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    run = subprocess.run(
+        [*command, "--no-header", place],
+        env={**environment, "CNNAPPS_ALONE": "1"},
+        cwd=pyfuncitem.config.rootpath,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+    return True
 
 
 @pytest.fixture(scope="session")

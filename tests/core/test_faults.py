@@ -58,6 +58,7 @@ def fork_and_kill(run: Path, after: float, resume: bool) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_kill_9_at_50_random_moments_always_leaves_a_loadable_checkpoint(tmp_path: Path) -> None:
     run_training(tmp_path / "warm", "steps=2", "ema=0.9")  # what is imported late is there now
     rng = random.Random(50)
@@ -138,6 +139,7 @@ def full_after(run: Path, size: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
+@pytest.mark.alone
 def test_a_full_disk_loses_no_checkpoint_and_the_run_can_go_on(tmp_path: Path) -> None:
     run_training(tmp_path, "steps=10", "evaluate_every=5")
     before = {p.name: p.read_bytes() for p in tmp_path.glob("*.pt")}

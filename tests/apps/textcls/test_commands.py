@@ -110,7 +110,7 @@ def test_train_from_adds_labels_and_keeps_old_answers(trained: Path, tmp_path: P
     data = tmp_path / "d.tsv"
     data.write_text("\n".join([rows[0], *("\t".join(r) for r in kept[:600]), *extra]), "utf-8")
     folder = tmp_path / "more"
-    out = cnnapps("train", data, "-o", folder, "--from", trained, "--set", "epochs=3", "-q")
+    out = cnnapps("train", data, "-o", folder, "--from", trained, "--set", "epochs=8", "-q")
     assert out.returncode == 0, out.stderr
     predictor = load(str(folder))
     assert predictor.card.labels == ("negative", "positive", "question")

@@ -153,9 +153,9 @@ def test_a_missing_path_is_an_error_not_a_sentence(weights: Path) -> None:
     out = run(weights, "./no/such/file", "good film", "--json")
     rows = [json.loads(line) for line in out.stdout.splitlines()]
     assert out.returncode == 1
-    assert rows[0] == {"input": "./no/such/file", "error": "no such file or directory"}
+    assert rows[0] == {"input": "./no/such/file", "error": "no such file"}
     assert rows[1]["result"]["label"] in ("negative", "positive")
-    assert out.stderr.decode() == "cnnapps: ./no/such/file: no such file or directory\n"
+    assert out.stderr.decode() == "cnnapps: ./no/such/file: no such file\n"
     assert run(weights, "--text", "./no/such/file").returncode == 0
 
 

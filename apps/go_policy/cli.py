@@ -1,0 +1,106 @@
+"""``cnnapps go-policy``: the moves that a strong player would play; measure; play over GTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cnnapps.core.command import AppGroup, common_options, parse_shard, predict_options
+
+
+@click.group(cls=AppGroup, no_args_is_help=True)
+def main() -> None:
+    """What would a strong player play? AlphaGo's policy network as a tool for Go players.
+
+    INPUT is a game record (SGF, GIB, NGF, UGF), a folder of them, or - (stdin).
+
+    \b
+    cnnapps go-policy game.sgf
+    cnnapps go-policy game.sgf --move 50 -o board.png
+    cnnapps go-policy game.sgf --all-moves
+    cnnapps go-policy --position "Q16 D4 Q3 D17"
+    """
+
+
+_SYMMETRIES = click.option(
+    "--symmetries",
+    type=click.Choice(["1", "8"]),
+    default="8",
+    show_default=True,
+    help="Ask about the position once, or as its 8 mirror images (better, slower).",
+)
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option(
+    "--position", "typed", multiple=True, metavar="TEXT", help="Moves, or rows of X, O and dots."
+)
+@click.option("--move", type=click.IntRange(0), help="The position after so many moves.")
+@click.option("--variation", default="", metavar="PATH", help="Which branch: 2.1; else the main.")
+@click.option("--game", type=click.IntRange(1), help="Which game of a file with several.")
+@click.option(
+    "--color",
+    type=click.Choice(["b", "w", "black", "white"], case_sensitive=False),
+    help="Who is to play, whatever the record says.",
+)
+@click.option("--top", type=click.IntRange(1, 361), help="How many moves (default: 10, JSON all).")
+@_SYMMETRIES
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0.01, 100),
+    default=1.0,
+    show_default=True,
+    help="Below 1 the favourite gains, above 1 the others.",
+)
+@click.option("--all-moves", is_flag=True, help="Compare every move of the game with the net.")
+@click.option(
+    "--size", type=click.IntRange(2, 25), default=19, show_default=True, help="For moves."
+)
+@click.option("--encoding", help="Encoding of the records (default: guessed).")
+@click.option("--files-from", metavar="FILE", help="More inputs, one a line (- is stdin).")
+@click.option("--shard", callback=parse_shard, metavar="I/N", help="Only every N-th file, from I.")
+@click.option("--resume", is_flag=True, help="Go on with -o FILE of a run that was killed.")
+@click.option("--max-bytes", type=click.IntRange(1), help="Largest record, in bytes.")
+@click.option("--max-nodes", type=click.IntRange(1), help="Most nodes of a record.")
+@click.option("--max-depth", type=click.IntRange(1), help="Deepest nested variation.")
+@predict_options("text", "json", "sgf", "png")
+def predict(inputs: tuple[str, ...], **options: Any) -> None:
+    """The top moves with their probabilities, drawn on the board.
+
+    \b
+    cnnapps go-policy game.sgf --move 50
+    cnnapps go-policy games/ --all-moves --json -o agreement.jsonl
+    cnnapps go-policy game.sgf --all-moves -o annotated.sgf
+    """
+    from cnnapps.apps.go_policy.run import predict_inputs
+
+    click.get_current_context().exit(predict_inputs(inputs, **options))
+
+
+@main.command()
+@click.argument("data", nargs=-1, required=True, metavar="DATA...")
+@_SYMMETRIES
+@click.option("--positions", type=click.IntRange(1), help="Only so many, drawn at random.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Which ones are drawn.")
+@click.option("--encoding", help="Encoding of the records (default: guessed).")
+@click.option("--weights", metavar="TAG|FOLDER", help="Which weights (default: default).")
+@click.option("--runtime", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True)
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@common_options
+def evaluate(data: tuple[str, ...], **options: Any) -> None:
+    """How often the net's favourite is the move that was played: top-1, top-5, cross-entropy.
+
+    DATA are records, folders of them, or tables (.tsv, .gz, .xz) with the columns
+    game date rank_black_white result moves, or game moves_played moves next_move.
+
+    \b
+    cnnapps go-policy evaluate games/ --symmetries 1
+    cnnapps go-policy evaluate test-positions.tsv.xz --json
+    """
+    from cnnapps.apps.go_policy.run import evaluate_on
+
+    click.get_current_context().exit(evaluate_on(data, **options))

@@ -1,0 +1,449 @@
+"""What the commands of ``cnnapps go-policy`` do; cli.py holds only their options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from cnnapps.apps.go_policy.board import BLACK, WHITE, color_name, to_vertex
+from cnnapps.apps.go_policy.evaluate import RECORDS, Answer, Scores, Tally, answers
+from cnnapps.apps.go_policy.predict import (
+    GoPredictor,
+    GoResult,
+    Position,
+    load,
+    position_at,
+    positions_of,
+)
+from cnnapps.apps.go_policy.records import Record, line, nodes_on, read
+from cnnapps.apps.go_policy.sgf import Collection, GameTree, Limits, Node
+from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard
+from cnnapps.core.errors import CnnappsError, InputError, printable
+from cnnapps.core.limits import Limits as ByteLimits
+from cnnapps.core.media import expand_inputs, read_bytes
+from cnnapps.core.progress import Progress, warn
+from cnnapps.core.results import answer, dumps, refusal
+
+__all__ = ["Asked", "Review", "evaluate_on", "predict_inputs"]
+
+SUFFIXES = {".json": "json", ".jsonl": "json", ".txt": "text", ".sgf": "sgf", ".png": "png"}
+TOP = 10
+FILES_AT_ONCE = 8
+SURPRISING = 5
+"""A move is surprising when the net likes at least so many others more."""
+WARNINGS = 3
+"""Warnings of one record that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question: a position, and where it comes from (nothing when it was typed)."""
+
+    position: Position
+    record: Record | None = None
+    tree: GameTree | None = None
+    nodes: tuple[Node, ...] = ()
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """All moves of a game: the tally of each player, the surprises, and every single answer."""
+
+    final: GoResult
+    tallies: dict[str, Tally]
+    answers: tuple[Answer, ...]
+    surprises: tuple[Answer, ...]
+
+
+def predict_inputs(
+    inputs: Sequence[str],
+    *,
+    typed: Sequence[str],
+    move: int | None,
+    variation: str,
+    game: int | None,
+    color: str | None,
+    top: int | None,
+    symmetries: str,
+    temperature: float,
+    all_moves: bool,
+    size: int,
+    encoding: str | None,
+    files_from: str | None,
+    shard: tuple[int, int] | None,
+    resume: bool,
+    max_bytes: int | None,
+    max_nodes: int | None,
+    max_depth: int | None,
+    output: str | None,
+    form: str | None,
+    as_json: bool,
+    weights: str | None,
+    runtime: str,
+    device: str,
+    threads: int,
+    quiet: bool,
+    debug: bool,
+) -> int:
+    """Answer typed positions and records; returns the exit code."""
+    if not (inputs or typed or files_from):
+        raise click.UsageError("Missing argument 'INPUT...' (a game record, a folder, or -).")
+    if all_moves and move is not None:
+        raise click.UsageError("--all-moves and --move exclude each other")
+    if all_moves and resume:
+        raise click.UsageError("--resume can't complete the table of --all-moves")
+    form = chosen_format(form, as_json, output, SUFFIXES, "text")
+    predictor = load(
+        weights,
+        runtime=runtime,
+        device=device,
+        threads=threads,
+        symmetries=int(symmetries),
+        temperature=temperature,
+    )
+    reader = _Reader(
+        move=move,
+        variation=variation,
+        game=game,
+        color={"b": BLACK, "w": WHITE}.get((color or "")[:1].lower()),
+        all_moves=all_moves,
+        encoding=encoding,
+        limits=_limits(max_bytes, max_nodes, max_depth),
+        bytes=ByteLimits(bytes=max_bytes) if max_bytes else ByteLimits(),
+        sizes=predictor.check_size,
+    )
+    jobs = _jobs(inputs, typed, reader, size=size, files_from=files_from, shard=shard)
+    if form == "png":
+        return _pictures(jobs, predictor, output, top or TOP, all_moves=all_moves)
+    key = {
+        "weights": predictor.card.files["model.safetensors"].sha256,
+        "inputs": [*inputs, files_from],
+        "options": [move, variation, game, color, top, symmetries, temperature, shard, form],
+    }
+    writer = Writer(output, resume=resume, key=key)
+    folders = {item: dict[str, Tally]() for item in inputs if os.path.isdir(item)}
+    screen = writer.name == "stdout" and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    render = _renderer(form, predictor.card.name, top, folders, color=screen)
+    with Progress(0, "records", quiet=quiet) as progress:
+        return answer_all(
+            jobs,
+            lambda asked: (
+                [_answered(predictor, item, all_moves, top or TOP) for item in asked]
+                if all_moves
+                else predictor.batch([item.position for item in asked])
+            ),
+            writer,
+            render,
+            size=FILES_AT_ONCE,
+            finish=lambda: _summary(form, predictor.card.name, folders) if all_moves else None,
+            progress=progress,
+        )
+
+
+def _limits(max_bytes: int | None, max_nodes: int | None, max_depth: int | None) -> Limits:
+    default = Limits()
+    return Limits(
+        max_bytes=max_bytes or default.max_bytes,
+        max_nodes=max_nodes or default.max_nodes,
+        max_depth=max_depth or default.max_depth,
+    )
+
+
+# ----------------------------------------------------------------------------------- questions
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reader:
+    """From a file to the questions that the options ask about it."""
+
+    move: int | None
+    variation: str
+    game: int | None
+    color: int | None
+    all_moves: bool
+    encoding: str | None
+    limits: Limits
+    bytes: ByteLimits
+    sizes: Callable[[int, object], None]
+
+    def jobs(self, name: str, folder: str = "") -> list[Job]:
+        """A question for each game that is wanted; one with an error if there is none."""
+        source = "stdin" if name == "-" else name
+        try:
+            data = read_bytes(name, limits=self.bytes, name=source)
+            collection = read(data, source=source, encoding=self.encoding, limits=self.limits)
+            trees = self._chosen(collection)
+        except CnnappsError as error:
+            return [Job(name, error=error, place=source)]
+        several = len(trees) > 1
+        found = []
+        for number, tree in trees:
+            job = Job(name, place=source, more={"game": number} if several else {})
+            try:
+                job.value = self._ask(tree, folder)
+            except CnnappsError as error:
+                job.error = error
+            found.append(job)
+        return found
+
+    def _chosen(self, collection: Collection) -> list[tuple[int, GameTree]]:
+        trees = list(enumerate(collection.trees, 1))
+        if self.game is not None:
+            if self.game > len(trees):
+                raise InputError(collection.source, f"has {len(trees)} games")
+            return trees[self.game - 1 : self.game]
+        if not self.all_moves and len(trees) > 1:
+            warn(f"{collection.source}: has {len(trees)} games, this is the first (--game N)")
+            return trees[:1]
+        return trees
+
+    def _ask(self, tree: GameTree, folder: str) -> Asked:
+        record = line(tree, self.variation)
+        self.sizes(record.size, record.source)
+        position = position_at(record, self.move, color=self.color)
+        notes = [*record.warnings, *position.notes]
+        for note in notes[:WARNINGS]:
+            warn(f"{record.source}: {note}")
+        if len(notes) > WARNINGS:
+            warn(f"{record.source}: {len(notes) - WARNINGS} more warnings")
+        return Asked(position, record, tree, tuple(nodes_on(tree, self.variation)), folder)
+
+
+def _jobs(
+    inputs: Sequence[str],
+    typed: Sequence[str],
+    reader: _Reader,
+    *,
+    size: int,
+    files_from: str | None,
+    shard: tuple[int, int] | None,
+) -> Iterator[list[Job]]:
+    """Typed positions, then the games of one file after the other."""
+    for text in typed:
+        yield [_typed(text, size, reader)]
+    for given in inputs:
+        folder = given if os.path.isdir(given) else ""
+        for item in expand_inputs([given], suffixes=RECORDS):
+            name = os.path.relpath(item.name, folder) if folder else item.name
+            if not in_shard(shard, name=name):
+                continue
+            if item.error is not None:
+                yield [Job(item.name, error=item.error)]
+            else:
+                yield reader.jobs(item.name, folder)
+    if files_from is not None:
+        for item in expand_inputs([], suffixes=RECORDS, files_from=files_from):
+            if in_shard(shard, name=item.name):
+                error = item.error
+                yield [Job(item.name, error=error)] if error else reader.jobs(item.name)
+
+
+def _typed(text: str, size: int, reader: _Reader) -> Job:
+    from cnnapps.apps.go_policy.typed import read_position
+
+    try:
+        board = read_position(text, size=size)
+        reader.sizes(board.size, "position")
+    except CnnappsError as error:
+        return Job(text, error=error, place="--position")
+    if reader.color is not None:
+        board.to_play = reader.color
+    return Job(text, value=Asked(Position(board)))
+
+
+def _answered(predictor: GoPredictor, asked: Asked, all_moves: bool, top: int) -> Review:
+    """Every move of the game that the question is about."""
+    final = predictor(asked.position)
+    found: tuple[Answer, ...] = ()
+    players = {"black": Tally(), "white": Tally()}
+    if asked.record is not None:
+        found = tuple(answers(predictor, positions_of(asked.record)))
+        black, white = player_names(asked.record)
+        players = {black: Tally(), white: Tally()}
+        for one in found:
+            players[black if one.color == BLACK else white].add(one)
+    strange = [one for one in found if one.rank >= SURPRISING]
+    strange.sort(key=lambda one: one.probability)
+    return Review(final, players, found, tuple(strange[:top]))
+
+
+def player_names(record: Record) -> tuple[str, str]:
+    """Names for a table: as written, else the colours; never the same name twice."""
+    black, white = record.black or "black", record.white or "white"
+    return (black, white) if black != white else (f"{black} (black)", f"{white} (white)")
+
+
+# ------------------------------------------------------------------------------------- answers
+def _renderer(
+    form: str, weights: str, top: int | None, folders: dict[str, dict[str, Tally]], *, color: bool
+) -> Callable[[Job, Any], str]:
+    def collect(job: Job, result: Any) -> None:
+        if isinstance(result, Review) and job.value.folder:
+            total = folders[job.value.folder]
+            for name, tally in result.tallies.items():
+                total.setdefault(name, Tally()).merge(tally)
+
+    def as_json(job: Job, result: Any) -> str:
+        collect(job, result)
+        if isinstance(result, Exception):
+            return dumps(refusal(job.source, _reason(result), **job.more))
+        if isinstance(result, GoResult):
+            return dumps(answer(job.source, weights, result.to_dict(top), **job.more))
+        value = result.final.to_dict(top)
+        value["agreement"] = agreement(result.tallies)
+        value["surprises"] = [_surprise(one, result.final.size) for one in result.surprises]
+        return dumps(answer(job.source, weights, value, **job.more))
+
+    def as_text(job: Job, result: Any) -> str:
+        from cnnapps.apps.go_policy import render
+
+        collect(job, result)
+        if isinstance(result, Exception):
+            return f"{job.place or job.source}: error: {_reason(result)}\n"
+        title = title_of(job)
+        if isinstance(result, GoResult):
+            return render.terminal(result, top=top or TOP, title=title, color=color) + "\n"
+        whole, players = _scores(result.tallies)
+        lines = [
+            *(printable(x, 200) for x in title.split("\n")),
+            "",
+            render.agreement_table(whole, players),
+        ]
+        if result.surprises:
+            lines += ["", "most surprising moves"]
+            lines += render.surprise_lines(result.surprises, result.final.size)
+        return "\n".join(lines) + "\n"
+
+    def as_sgf(job: Job, result: Any) -> str:
+        from cnnapps.apps.go_policy.annotate import annotated
+
+        if isinstance(result, Exception):
+            return ""
+        return annotated(job.value, result, weights, top or TOP)
+
+    return {"json": as_json, "text": as_text, "sgf": as_sgf}[form]
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "reason", None) or str(error)
+
+
+def title_of(job: Job) -> str:
+    """The file's name, and on a second line players, date and result."""
+    record = job.value.record
+    if record is None:
+        return ""
+    name = os.path.basename(job.place or job.source)
+    number = f" [{job.more['game']}]" if job.more else ""
+    if not (record.black or record.white):
+        return f"{name}{number}"
+    ranks = [f" {rank}" if rank else "" for rank in (record.black_rank, record.white_rank)]
+    players = f"{record.black or '?'}{ranks[0]} (black) - {record.white or '?'}{ranks[1]} (white)"
+    rest = ", ".join(x for x in (players, record.date, record.result) if x)
+    return f"{name}{number}\n{rest}"
+
+
+def _scores(tallies: dict[str, Tally]) -> tuple[Scores, dict[str, Scores]]:
+    whole = Tally()
+    for tally in tallies.values():
+        whole.merge(tally)
+    return whole.scores(), {name: tally.scores() for name, tally in tallies.items()}
+
+
+def agreement(tallies: dict[str, Tally]) -> dict[str, Any]:
+    """The contract's ``agreement``: rates over all moves, by phase and by player."""
+    whole, players = _scores(tallies)
+    value = whole.to_dict()
+    value.setdefault("by_phase", {})
+    value["by_player"] = {name: scores.to_dict() for name, scores in players.items()}
+    for part in value["by_player"].values():
+        part.pop("by_phase", None)
+    return value
+
+
+def _surprise(one: Answer, size: int) -> dict[str, Any]:
+    return {
+        "move_number": one.number + 1,
+        "color": color_name(one.color),
+        "played": to_vertex(one.played, size),
+        "probability": one.probability,
+        "best": to_vertex(one.best, size),
+        "best_probability": one.best_probability,
+    }
+
+
+def _summary(form: str, weights: str, folders: dict[str, dict[str, Tally]]) -> str | None:
+    """What a folder's games say together: one object or one table for each folder."""
+    from cnnapps.apps.go_policy import render
+
+    parts = []
+    for folder, tallies in folders.items():
+        if form == "json":
+            parts.append(dumps(answer(folder, weights, agreement(tallies))))
+        elif form == "text":
+            whole, players = _scores(tallies)
+            parts.append(f"{folder}\n\n{render.agreement_table(whole, players)}")
+    return "\n".join(parts) if parts else None
+
+
+def _pictures(
+    jobs: Iterator[list[Job]],
+    predictor: GoPredictor,
+    output: str | None,
+    top: int,
+    *,
+    all_moves: bool,
+) -> int:
+    """A picture for each position: -o FILE for one, -o FOLDER for many; prints their names."""
+    raise click.UsageError("--format png: not yet")
+
+
+# ------------------------------------------------------------------------------------ evaluate
+def evaluate_on(
+    paths: Sequence[str],
+    *,
+    symmetries: str,
+    positions: int | None,
+    seed: int,
+    encoding: str | None,
+    weights: str | None,
+    runtime: str,
+    device: str,
+    threads: int,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+) -> int:
+    """Measure weights on records or tables; prints a table or the contract's JSON object."""
+    from cnnapps.apps.go_policy.evaluate import evaluate, read_questions
+
+    predictor = load(
+        weights, runtime=runtime, device=device, threads=threads, symmetries=int(symmetries)
+    )
+    questions = read_questions(paths, encoding=encoding)
+    total = min(questions.n, positions or questions.n)
+    asked = questions.positions(positions, seed=seed)
+    scores = evaluate(predictor, asked, total=total, quiet=quiet)
+    if as_json:
+        result = {
+            "app": "go-policy",
+            "weights": predictor.card.name,
+            "data": paths[0] if len(paths) == 1 else list(paths),
+            "sha256": questions.sha256,
+            "n": scores.n,
+            "symmetries": int(symmetries),
+            "result": scores.to_dict(),
+        }
+        if positions is not None:
+            result |= {"drawn_from": questions.n, "seed": seed}
+        click.echo(dumps(result))
+        return 0
+    drawn = f" of {questions.n:,}" if scores.n < questions.n else ""
+    passes = f", {questions.passes:,} passes left out" if questions.passes else ""
+    click.echo(f"{predictor.card.name} on {scores.n:,}{drawn} moves{passes}")
+    click.echo(str(scores))
+    return 0

@@ -1,0 +1,211 @@
+"""How shipped weights are made: a state dict, or a net file of KataGo -> a weights folder.
+
+    python -m cnnapps.apps.go_policy.ship default --katago b6c96.bin.gz --state tuned.pt \\
+        --trained "2.1 M positions of Tygem 9-dan games" --hours 7 \\
+        --measure test-positions.tsv.xz -o weights/go-policy/default
+
+Without ``--state`` the untuned net of KataGo is shipped. Not a command of the app: its users train
+with ``cnnapps go-policy train``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from cnnapps.apps.go_policy.evaluate import evaluate, read_questions
+from cnnapps.apps.go_policy.kernels import NATURE_PLANES, V7_PLANES
+from cnnapps.apps.go_policy.net import NETS, KataGoPolicy, from_katago
+from cnnapps.apps.go_policy.planes import V7_GLOBALS
+from cnnapps.apps.go_policy.predict import load
+from cnnapps.core.card import Card, Metric, Source
+from cnnapps.core.errors import InputError
+from cnnapps.core.export import export
+from cnnapps.core.files import write_bytes
+
+KATAGO_LICENCE = "MIT (KataGo, David J Wu and others)"
+GAMES_LICENCE = "none stated (public collection yenw/computer-go-dataset); records not shipped"
+SIZES = (7, 19)
+"""Boards that KataGo's g170 nets were trained on; below 7x7 they never saw one."""
+
+
+def katago_arguments(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """The arguments of ``KataGoPolicy`` that fit a state dict, from its names and shapes."""
+    numbers = {int(m[1]) for name in state if (m := re.match(r"blocks\.(\d+)\.", name))}
+    pooled = [f"blocks.{i}.pool_to_bias.weight" in state for i in sorted(numbers)]
+    arguments: dict[str, Any] = {
+        "blocks": "".join("p" if pool else "o" for pool in pooled),
+        "width": state["stem.conv.weight"].shape[0],
+        "head": state["head_board.conv.weight"].shape[0],
+        "planes": state["stem.conv.weight"].shape[1],
+        "numbers": state["numbers.weight"].shape[1],
+    }
+    for i, pool in zip(sorted(numbers), pooled, strict=True):
+        channels = state[f"blocks.{i}.conv1.conv.weight"].shape[0]
+        arguments["regular" if pool else "middle"] = channels
+        if pool:
+            arguments["pooled"] = state[f"blocks.{i}.conv_pool.conv.weight"].shape[0]
+    return arguments
+
+
+def examples(planes: str) -> list[dict[str, np.ndarray]]:
+    """Inputs of the kind that the net gets: several batches and board sizes."""
+    rng = np.random.default_rng(1)
+    shapes = [(2, 19), (1, 19), (3, 13), (2, 9), (1, 7)] if planes == "v7" else [(2, 19), (1, 19)]
+    out = []
+    for n, size in shapes:
+        channels = V7_PLANES if planes == "v7" else NATURE_PLANES
+        example = {"planes": (rng.random((n, channels, size, size)) < 0.2).astype(np.float32)}
+        if planes == "v7":
+            example["numbers"] = np.zeros((n, V7_GLOBALS), np.float32)
+            example["numbers"][:, 5] = 6.5 / 20
+            example["numbers"][:, 9:11] = 1
+        out.append(example)
+    return out
+
+
+def save(net: torch.nn.Module, folder: Path, card: Card) -> Card:
+    """Write the weights folder of a policy net; the card says its name, arguments and planes."""
+    planes = card.preparation["planes"]
+    axes: dict[str, dict[int, str]] = {"planes": {0: "n"}}
+    ranges: dict[str, tuple[int, int]] = {}
+    if planes == "v7":
+        axes = {"planes": {0: "n", 2: "size", 3: "size"}, "numbers": {0: "n"}}
+        ranges = {"size": (2, 32)}
+    return export(
+        net, folder, card, examples=examples(planes), axes=axes, outputs=["logits"], ranges=ranges
+    )
+
+
+def build(
+    net: str, arguments: Mapping[str, Any], state: Mapping[str, torch.Tensor]
+) -> torch.nn.Module:
+    """The net with these weights; InputError where they don't fit."""
+    module = NETS[net](**arguments)
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError("--state", str(error).splitlines()[-1].strip()) from error
+    return module
+
+
+def measure(folder: Path, path: Path, symmetries: int) -> list[Metric]:
+    """Top-1, top-5 and cross-entropy of what was written, as metrics for its card."""
+    predictor = load(str(folder), symmetries=symmetries)
+    questions = read_questions([str(path)])
+    scores = evaluate(predictor, questions.positions(), quiet=True)
+    tag = folder.name
+    command = f"cnnapps go-policy evaluate {path.name} --weights {tag} --symmetries {symmetries}"
+    split = "one symmetry" if symmetries == 1 else "mean of 8 symmetries"
+    return [
+        Metric(name, round(value, 6), path.name, split, scores.n, questions.sha256, command)
+        for name, value in (
+            ("top1", scores.top1),
+            ("top5", scores.top5),
+            ("cross_entropy", scores.cross_entropy),
+        )
+    ]
+
+
+def sources(katago: str | None, games: tuple[str, ...], rows: int) -> tuple[Source, ...]:
+    """Where the weights come from: the net that they started as, and the games."""
+    found = []
+    if katago:
+        digest = hashlib.sha256(Path(katago).read_bytes()).hexdigest()
+        name = Path(katago).name
+        what = "the weights start as KataGo's net g170 b6c96 (self-play; lightvector/KataGo)"
+        found.append(Source(name, KATAGO_LICENCE, digest, what=what))
+    for place in games:
+        digest = hashlib.sha256(Path(place).read_bytes()).hexdigest()
+        what = "Tygem 9-dan games, to tune on"
+        found.append(Source(Path(place).name, GAMES_LICENCE, digest, rows, what))
+    return tuple(found)
+
+
+@click.command()
+@click.argument("tag")
+@click.option("--katago", metavar="FILE", help="The net of KataGo that the weights started as.")
+@click.option("--state", metavar="FILE", help="Tuned weights: a state dict (torch file).")
+@click.option(
+    "--net", type=click.Choice(sorted(NETS)), default="katago", show_default=True, help="Its net."
+)
+@click.option("--arguments", default="{}", help="JSON: arguments of an alphago net.")
+@click.option("--trained", default="", help="What it was tuned on, for the card.")
+@click.option("--games", multiple=True, metavar="FILE", help="Tables of the games, for the card.")
+@click.option("--recipe", default="{}", help="JSON: how it was trained, for the card.")
+@click.option("--hours", type=float, default=0.0)
+@click.option("--measure", "lists", multiple=True, metavar="FILE", help="Lists to measure on.")
+@click.option("-o", "--output", required=True, metavar="FOLDER")
+def main(
+    tag: str,
+    katago: str | None,
+    state: str | None,
+    net: str,
+    arguments: str,
+    trained: str,
+    games: tuple[str, ...],
+    recipe: str,
+    hours: float,
+    lists: tuple[str, ...],
+    output: str,
+) -> None:
+    """Write the weights folder OUTPUT for TAG and put measured figures on its card."""
+    if state is not None:
+        tensors = torch.load(state, map_location="cpu", weights_only=True)
+    elif katago is not None:
+        from cnnapps.apps.go_policy.katago import read_net
+
+        tensors = from_katago(read_net(katago)).state_dict()
+    else:
+        raise click.UsageError("--state or --katago")
+    given = katago_arguments(tensors) if net == "katago" else json.loads(arguments)
+    module = build(net, given, tensors)
+    v7 = isinstance(module, KataGoPolicy)
+    tuned = f"tuned on {trained}" if state and katago else f"trained on {trained}"
+    if state is None:
+        tuned = "KataGo's g170 b6c96 as it is: it predicts good moves rather than human ones"
+    limits = (
+        "Tuned on 19x19 games without handicap; on 7x7 to 18x18 and with handicap it rests on "
+        "KataGo's own training. Japanese rules. Knows moves only: no score, no winner."
+        if v7
+        else "19x19 only; knows moves only: no score, no winner, no pass."
+    )
+    card = Card(
+        app="go-policy",
+        tag=tag,
+        net=net,
+        arguments=given,
+        what=f"the next move of strong players; {tuned}",
+        licence="MIT" if katago else "MIT, trained on games without a stated licence",
+        preparation={
+            "planes": "v7" if v7 else "nature",
+            "sizes": list(SIZES) if v7 else [19, 19],
+            "tuned": 19,
+        },
+        sources=sources(katago, games, 0),
+        recipe=json.loads(recipe),
+        command=f"python -m cnnapps.apps.go_policy.ship {tag} ...",
+        hours=hours,
+        limits=limits,
+    )
+    folder = Path(output)
+    card = save(module, folder, card)
+    metrics = [m for path in lists for k in (1, 8) for m in measure(folder, Path(path), k)]
+    card = dataclasses.replace(card, metrics=tuple(metrics))
+    write_bytes(folder / "card.json", card.to_json().encode())
+    for metric in metrics:
+        click.echo(f"{metric.name} {metric.value:.4f} on {metric.data}, {metric.split}")
+    click.echo(f"{folder}: {card.size / 1e6:.2f} MB, {card.parameters:,} parameters")
+
+
+if __name__ == "__main__":
+    main()
