@@ -104,3 +104,41 @@ def evaluate(data: tuple[str, ...], **options: Any) -> None:
     from cnnapps.apps.go_policy.run import evaluate_on
 
     click.get_current_context().exit(evaluate_on(data, **options))
+
+
+@main.command()
+@click.argument("data", nargs=-1, metavar="[DATA...]")
+@click.option("--net", metavar="NAME", help="A new net: alphago-64, -128, -192, -256, -384, ...")
+@click.option(
+    "--from", "start", metavar="TAG|FOLDER|FILE", help="Go on from weights or a KataGo .bin.gz."
+)
+@click.option("--valid", metavar="DATA", help="Games that are only measured (default: a part).")
+@click.option("-o", "--output", default="go-weights", show_default=True, metavar="FOLDER")
+@click.option("--run", metavar="FOLDER", help="Checkpoints and curves (default: OUTPUT.run).")
+@click.option("--cache", metavar="FOLDER", help="Keep the games there, packed, for the next run.")
+@click.option("--minutes", type=click.FloatRange(min=0.01), help="Time to train.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--encoding", help="Encoding of the records (default: guessed).")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too.")
+@common_options
+def train(data: tuple[str, ...], **options: Any) -> None:
+    """Train on DATA: records, folders and zips of them, tables; without DATA on a sample.
+
+    Without --net it tunes the shipped weights; --net starts from nothing. Even games on 19x19.
+
+    \b
+    cnnapps go-policy train
+    cnnapps go-policy train my-games/ --minutes 30 -o my-go
+    cnnapps go-policy train games.tsv.xz --net alphago-64 --set steps=20000 --resume
+    """
+    from cnnapps.core.errors import need
+
+    need("torch", "go-policy train")
+    need("numba", "go-policy train")
+    from cnnapps.apps.go_policy.train import train_on
+
+    click.get_current_context().exit(train_on(data, **options))

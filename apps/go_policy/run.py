@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from cnnapps.apps.go_policy.board import BLACK, WHITE, color_name, to_vertex
-from cnnapps.apps.go_policy.evaluate import RECORDS, Answer, Scores, Tally, answers
+from cnnapps.apps.go_policy.evaluate import Answer, Scores, Tally, answers
 from cnnapps.apps.go_policy.predict import (
     GoPredictor,
     GoResult,
@@ -20,7 +20,7 @@ from cnnapps.apps.go_policy.predict import (
     position_at,
     positions_of,
 )
-from cnnapps.apps.go_policy.records import Record, line, nodes_on, read
+from cnnapps.apps.go_policy.records import RECORDS, Record, line, nodes_on, read
 from cnnapps.apps.go_policy.sgf import Collection, GameTree, Limits, Node
 from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard
 from cnnapps.core.errors import CnnappsError, InputError, printable
@@ -399,7 +399,46 @@ def _pictures(
     all_moves: bool,
 ) -> int:
     """A picture for each position: -o FILE for one, -o FOLDER for many; prints their names."""
-    raise click.UsageError("--format png: not yet")
+    from cnnapps.apps.go_policy.picture import draw_board
+    from cnnapps.core.media import write_picture
+
+    if output is None or output == "-":
+        raise click.UsageError("a picture needs -o FILE.png (or -o FOLDER for several)")
+    if all_moves:
+        raise click.UsageError("--format png draws positions: leave out --all-moves")
+    folder = os.path.isdir(output) or output.endswith(("/", os.sep))
+    if folder:
+        os.makedirs(output, exist_ok=True)
+    failed = written = 0
+    taken: set[str] = set()
+    for block in jobs:
+        for job in block:
+            try:
+                if job.error is not None:
+                    raise job.error
+                if written and not folder:
+                    raise InputError(output, "is one picture; give a folder for several positions")
+                result = predictor(job.value.position)
+                path = output if not folder else _picture_name(output, job, taken)
+                write_picture(path, draw_board(result, top=top, title=title_of(job)))
+            except CnnappsError as error:
+                failed += 1
+                warn(f"{job.place or job.source}: {_reason(error)}")
+                continue
+            written += 1
+            click.echo(printable(path, 1000))
+    return 1 if failed else 0
+
+
+def _picture_name(folder: str, job: Job, taken: set[str]) -> str:
+    """``folder/game.png``; a number is added where that name is taken by another input."""
+    typed = job.value.record is None or job.source == "-"
+    stem = "position" if typed else os.path.splitext(os.path.basename(job.source))[0]
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    taken.add(name)
+    return os.path.join(folder, f"{name}.png")
 
 
 # ------------------------------------------------------------------------------------ evaluate
