@@ -11,7 +11,6 @@ ratios of one run mean something. The accuracy stands beside the speed, on the s
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -91,15 +90,23 @@ def candidates(
     return found
 
 
+# A process of its own starts the one that is measured: a child's peak counts its parent's memory.
+_MEASURE = """
+import resource, subprocess, sys, time
+begun = time.perf_counter()
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+wall, used = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
+
+
 def process_seconds(command: list[str]) -> tuple[float, float, float]:
     """Wall and CPU seconds and peak MB of a whole process."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    begun = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    wall = time.perf_counter() - begun
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, cpu, after.ru_maxrss / 1024
+    measured = subprocess.run(
+        [sys.executable, "-c", _MEASURE, *command], check=True, stdout=subprocess.PIPE, text=True
+    )
+    wall, cpu, peak = map(float, measured.stdout.split())
+    return wall, cpu, peak
 
 
 def main() -> None:
