@@ -13,10 +13,19 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from cnnapps.core.blocks import ConvBlock
 from cnnapps.core.errors import InputError
 
-__all__ = ["Net", "WithAux", "hidden_layers", "initialise", "need_size", "small_input"]
+__all__ = [
+    "Net",
+    "Rules",
+    "Stem",
+    "WithAux",
+    "coarse_stem",
+    "hidden_layers",
+    "initialise",
+    "need_size",
+    "small_input",
+]
 
 Rules = tuple[tuple[str, str | None], ...]
 """(regular expression, replacement) pairs that turn foreign parameter names into ours, tried in
@@ -95,16 +104,22 @@ def small_input(size: int) -> bool:
     return size < 64
 
 
-def coarse_stem(channels: int, width: int, size: int) -> tuple[ConvBlock, int]:
-    """AlexNet's and NiN's first layer, 11x11 at stride 4, and what it leaves of ``size``.
+class Stem(NamedTuple):
+    """The first layer's kernel, stride and zeros on each side, in pixels."""
 
-    Smaller pictures get a finer one: 7x7 at stride 2 below 128 pixels, 5x5 at stride 1 below 64.
+    kernel: int
+    stride: int
+    padding: int
+
+
+def coarse_stem(size: int, *, padding: int = 0) -> Stem:
+    """AlexNet's and NiN's: 11x11 at stride 4; smaller pictures get a finer one.
+
+    Below 128 pixels 7x7 at stride 2, below 64 5x5 at stride 1, both with "same" padding.
     """
     if small_input(size):
-        return ConvBlock(channels, width, kernel=5), size
-    if size < 128:
-        return ConvBlock(channels, width, kernel=7, stride=2), (size - 1) // 2 + 1
-    return ConvBlock(channels, width, kernel=11, stride=4, padding="narrow"), (size - 11) // 4 + 1
+        return Stem(5, 1, 2)
+    return Stem(7, 2, 3) if size < 128 else Stem(11, 4, padding)
 
 
 def need_size(net: str, size: int, least: int) -> None:
