@@ -79,7 +79,7 @@ class VGG(Net):
         super().__init__()
         if configuration in ("A", "B", "D", "E"):
             self.torchvision_names = _torchvision(configuration)  # type: ignore[misc]
-        stages = []
+        stages: list[nn.Module] = []
         inputs = channels
         side = size
         self.poolings = 0  # how many of the five stages end with one
