@@ -1,0 +1,162 @@
+"""A player made of a policy: which move, when to pass, when to resign, who has won.
+
+The net says what a strong player would play, but it was taught on games that end before the last
+worthless move, so it knows no end. What it lacks is added here as rules, all of them local and
+cheap: no own eyes filled, no stones into areas where life is certain (Benson), none into settled
+territory without an urgent reason, no position repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnapps.apps.go_policy import kernels
+from cnnapps.apps.go_policy.board import BLACK, EMPTY, PASS, WHITE, Board
+from cnnapps.apps.go_policy.predict import KOMI, GoPredictor, Position
+from cnnapps.apps.go_policy.territory import Count, alive, count, ownership, territory
+
+__all__ = ["RESIGN", "Player"]
+
+RESIGN = -2
+"""In place of a point: gives up."""
+GUESSES = 40
+"""Random games behind the guess which areas are settled, at every move of the second half."""
+DOUBT = 0.2
+"""A chain counts as dead there when it ends as the opponent's so much more often than not."""
+LATE = 0.35
+"""Settled areas are looked for once so many moves a point have been played, or after a pass."""
+URGENT = 0.5
+"""A move in a settled area is played all the same when the net is so sure and the last move was
+no pass: it answers a threat."""
+WORTH = 0.02
+"""Less likely moves are not played once the board is settled: pass."""
+LAST = 3
+"""After so many moves a point every move is a pass: no game is endless."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Player:
+    """``temperature`` 0 takes the favourite; above, moves are drawn from p^(1/T), as ``generator``
+    wants. ``rules``: "japanese" or "chinese", for the count. ``resign``: behind by so many points
+    by its own count at three own turns of the second half; None never.
+    """
+
+    predictor: GoPredictor
+    rules: str = "japanese"
+    temperature: float = 0.0
+    resign: float | None = None
+    generator: Random = field(default_factory=lambda: Random(0))
+    behind: int = 0
+    """Own turns in a row at which it would give up."""
+
+    def policy(self, board: Board, komi: float = KOMI) -> Floats:
+        """(area + 1,) probabilities of the side to play, the last one a pass."""
+        return self.predictor.probabilities([Position(board, komi)])[0]
+
+    def choose(self, board: Board, komi: float = KOMI, *, temperature: float | None = None) -> int:
+        """The point to play for the side to play, PASS or RESIGN."""
+        area = board.size**2
+        if board.move_number >= LAST * area:
+            return PASS
+        color = board.to_play
+        p = self.policy(board, komi)[:area].copy()
+        p[self._senseless(board, color)] = 0
+        passed = bool(board.history()) and board.history()[0].point == PASS
+        late = passed or board.move_number >= LATE * area
+        heat = self.temperature if temperature is None else temperature
+        if late:
+            owners = ownership(board, playouts=GUESSES)
+            if self._gives_up(board, komi, color, owners):
+                return RESIGN
+            owner, _ = territory(board, owners, doubt=DOUBT)
+            for i in range(area):
+                if owner[i] != EMPTY and p[i] > 0 and (passed or p[i] < URGENT):
+                    p[i] = 0
+            p[p < WORTH] = 0
+        strict = board.copy()
+        strict.superko = True
+        while p.any():
+            point = int(p.argmax()) if heat <= 0 else self._draw(p, heat)
+            if strict.why_illegal(point, color) is None:
+                return point
+            p[point] = 0
+        return PASS
+
+    def _draw(self, p: Floats, heat: float) -> int:
+        weights = (p / p.max()) ** (1 / heat)
+        return self.generator.choices(range(len(p)), weights.tolist())[0]
+
+    def _senseless(self, board: Board, color: int) -> list[int]:
+        """Own eyes, and points in areas whose owner can't change."""
+        out = set(own_eyes(board, color))
+        for side in (BLACK, WHITE):
+            out |= alive(board, side)[1]
+        return list(out)
+
+    def _gives_up(self, board: Board, komi: float, color: int, owners: Floats) -> bool:
+        if self.resign is None:
+            return False
+        score = count(board, owners, komi=komi, rules=self.rules).score
+        lost = (score if color == BLACK else -score) < -self.resign
+        self.behind = self.behind + 1 if lost else 0
+        return self.behind >= 3
+
+    def play_out(self, board: Board, first: int) -> Board:
+        """The game from here as the net would end it, both sides, until nothing is left to play."""
+        game = board.copy()
+        area = board.size**2
+        game.to_play = first
+        passes = 0
+        for _ in range(area):
+            color = game.to_play
+            p = self.policy(game)[:area].copy()
+            p[self._senseless(game, color)] = 0
+            point = PASS
+            while p.any():
+                best = int(p.argmax())
+                if p[best] >= 0.1 or not suicidal(game, best, color):
+                    point = best
+                    break
+                p[best] = 0
+            passes = passes + 1 if point == PASS else 0
+            game.play(point)
+            if passes == 2:
+                break
+        return game
+
+    def count(self, board: Board, komi: float = KOMI) -> Count:
+        """The score of a finished game."""
+        return count(board, self.owners(board), komi=komi, rules=self.rules)
+
+    def owners(self, board: Board) -> Floats:
+        """Who owns each point in the end, -1 (White) to 1 (Black)."""
+        return ownership(board)
+
+
+def own_eyes(board: Board, color: int) -> list[int]:
+    """Points that ``color`` should not fill: eyes, unless a chain around would die otherwise."""
+    state = board.frames(1)[0].state
+    stones, head, _, libs, _, width = state
+    found = []
+    for y in range(1, board.size + 1):
+        for p in range(y * width + 1, (y + 1) * width):
+            if stones[p] == EMPTY and kernels.own_eye(state, p, color):
+                around = [head[q] for q in (p - width, p - 1, p + 1, p + width) if head[q]]
+                if all(libs[h] > 1 for h in around) or all(libs[h] == 1 for h in around):
+                    found.append(kernels.flat(p, width))
+    return found
+
+
+def suicidal(board: Board, point: int, color: int) -> bool:
+    """Whether a move puts three or more own stones into atari and takes nothing."""
+    state = board.frames(1)[0].state
+    width = state[5]
+    p = (point // board.size + 1) * width + point % board.size + 1
+    code = kernels.after_move(state, p, color, [0] * len(state[0]), 1)
+    return code & 7 == 0 and (code >> 3) & 15 == 1 and code >> 7 >= 3
