@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -104,3 +105,58 @@ def evaluate(data: tuple[str, ...], **options: Any) -> None:
     from cnnapps.apps.go_policy.run import evaluate_on
 
     click.get_current_context().exit(evaluate_on(data, **options))
+
+
+_PLAYER = (
+    _SYMMETRIES,
+    click.option(
+        "--temperature",
+        type=click.FloatRange(0, 100),
+        default=0.0,
+        show_default=True,
+        help="0 plays the favourite; above, moves are drawn from p^(1/T).",
+    ),
+    click.option(
+        "--rules",
+        type=click.Choice(["japanese", "chinese"]),
+        default="japanese",
+        show_default=True,
+        help="How its own count counts: territory, or territory and stones.",
+    ),
+    click.option(
+        "--resign",
+        type=click.FloatRange(0),
+        metavar="POINTS",
+        help="Give up when that far behind for three moves (default: never).",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of the drawn moves."),
+    click.option("--weights", metavar="TAG|FOLDER", help="Which weights (default: default)."),
+    click.option(
+        "--runtime", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True
+    ),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]"),
+    click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True),
+)
+
+
+def _player_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_PLAYER):
+        function = option(function)
+    return function
+
+
+@main.command()
+@_player_options
+@common_options
+def gtp(**options: Any) -> None:
+    """Play in Sabaki, GoGui, Lizzie or against another program: the Go Text Protocol.
+
+    Enter this as the engine's command; it reads commands on stdin until "quit".
+
+    \b
+    cnnapps go-policy gtp
+    cnnapps go-policy gtp --symmetries 1 --temperature 0.5
+    """
+    from cnnapps.apps.go_policy.run import play_gtp
+
+    click.get_current_context().exit(play_gtp(**options))

@@ -15,9 +15,7 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from random import Random
 
 from cnnapps.apps.go_policy.board import (
@@ -31,10 +29,8 @@ from cnnapps.apps.go_policy.board import (
     to_vertex,
 )
 from cnnapps.apps.go_policy.player import RESIGN, Player
-from cnnapps.apps.go_policy.records import line, read
 from cnnapps.apps.go_policy.sgf import escape
 from cnnapps.core.errors import InputError, printable
-from cnnapps.core.files import write_bytes
 
 __all__ = ["Game", "Opponent", "play_game"]
 

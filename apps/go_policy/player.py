@@ -8,6 +8,7 @@ territory without an urgent reason, no position repeated.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from random import Random
 
@@ -17,7 +18,14 @@ from numpy.typing import NDArray
 from cnnapps.apps.go_policy import kernels
 from cnnapps.apps.go_policy.board import BLACK, EMPTY, PASS, WHITE, Board
 from cnnapps.apps.go_policy.predict import KOMI, GoPredictor, Position
-from cnnapps.apps.go_policy.territory import Count, alive, count, ownership, territory
+from cnnapps.apps.go_policy.territory import (
+    Count,
+    alive,
+    count,
+    neighbours,
+    ownership,
+    territory,
+)
 
 __all__ = ["RESIGN", "Player"]
 
@@ -59,14 +67,23 @@ class Player:
         """(area + 1,) probabilities of the side to play, the last one a pass."""
         return self.predictor.probabilities([Position(board, komi)])[0]
 
-    def choose(self, board: Board, komi: float = KOMI, *, temperature: float | None = None) -> int:
-        """The point to play for the side to play, PASS or RESIGN."""
+    def choose(
+        self,
+        board: Board,
+        komi: float = KOMI,
+        *,
+        temperature: float | None = None,
+        banned: Collection[int] = (),
+    ) -> int:
+        """The point to play for the side to play, PASS or RESIGN. ``banned`` points are left out,
+        ``temperature`` is for this move only.
+        """
         area = board.size**2
         if board.move_number >= LAST * area:
             return PASS
         color = board.to_play
         p = self.policy(board, komi)[:area].copy()
-        p[self._senseless(board, color)] = 0
+        p[[*self._senseless(board, color), *(i for i in banned if i != PASS)]] = 0
         passed = bool(board.history()) and board.history()[0].point == PASS
         late = passed or board.move_number >= LATE * area
         heat = self.temperature if temperature is None else temperature
@@ -106,6 +123,21 @@ class Player:
         lost = (score if color == BLACK else -score) < -self.resign
         self.behind = self.behind + 1 if lost else 0
         return self.behind >= 3
+
+    def clean_up(self, board: Board, komi: float = KOMI) -> int:
+        """A move that goes on capturing a dead chain of the opponent, or PASS."""
+        area, color = board.size**2, board.to_play
+        dead = {i for i in self.count(board, komi).dead if board[i] != color}
+        p = self.policy(board, komi)[:area].copy()
+        p[own_eyes(board, color)] = 0
+        beside = {q for i in dead for q in neighbours(board.size)[i]}
+        p[[i for i in range(area) if i not in beside]] = 0
+        strict = board.copy()
+        strict.superko = True
+        for point in np.argsort(-p, kind="stable").tolist():
+            if p[point] > 0 and strict.why_illegal(point) is None:
+                return int(point)
+        return PASS
 
     def play_out(self, board: Board, first: int) -> Board:
         """The game from here as the net would end it, both sides, until nothing is left to play."""

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,7 +29,10 @@ from cnnapps.core.media import expand_inputs, read_bytes
 from cnnapps.core.progress import Progress, warn
 from cnnapps.core.results import answer, dumps, refusal
 
-__all__ = ["Asked", "Review", "evaluate_on", "predict_inputs"]
+if TYPE_CHECKING:
+    from cnnapps.apps.go_policy.player import Player
+
+__all__ = ["Asked", "Review", "evaluate_on", "play_gtp", "predict_inputs"]
 
 SUFFIXES = {".json": "json", ".jsonl": "json", ".txt": "text", ".sgf": "sgf", ".png": "png"}
 TOP = 10
@@ -446,4 +449,42 @@ def evaluate_on(
     passes = f", {questions.passes:,} passes left out" if questions.passes else ""
     click.echo(f"{predictor.card.name} on {scores.n:,}{drawn} moves{passes}")
     click.echo(str(scores))
+    return 0
+
+
+# ------------------------------------------------------------------------------------ playing
+def _player(
+    *,
+    symmetries: str,
+    temperature: float,
+    rules: str,
+    resign: float | None,
+    seed: int,
+    weights: str | None,
+    runtime: str,
+    device: str,
+    threads: int,
+) -> Player:
+    from random import Random
+
+    from cnnapps.apps.go_policy.player import Player
+
+    predictor = load(
+        weights, runtime=runtime, device=device, threads=threads, symmetries=int(symmetries)
+    )
+    return Player(predictor, rules, temperature, resign, Random(seed))
+
+
+def play_gtp(*, quiet: bool, debug: bool, **options: Any) -> int:
+    """Answer GTP commands on stdin until quit."""
+    from cnnapps.apps.go_policy.gtp import Engine, Lines, serve
+
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    engine = Engine(_player(**options))
+    if not quiet and sys.stdin.isatty():
+        warn(f"{engine.player.predictor.card.name} speaks GTP; list_commands, quit")
+    serve(engine, Lines(sys.stdin.fileno()), write)
     return 0

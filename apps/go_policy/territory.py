@@ -20,7 +20,7 @@ from cnnapps.apps.go_policy import kernels
 from cnnapps.apps.go_policy.board import BLACK, EMPTY, WHITE, Board
 from cnnapps.apps.go_policy.kernels import State
 
-__all__ = ["PLAYOUTS", "Count", "alive", "count", "ownership", "territory"]
+__all__ = ["PLAYOUTS", "Count", "alive", "count", "neighbours", "ownership", "territory"]
 
 PLAYOUTS = 100
 """Random games behind an estimate: a standard error of at most 0.1 a point."""
@@ -38,7 +38,7 @@ def alive(board: Board, color: int) -> tuple[set[int], set[int]]:
     """
     size, area = board.size, board.size**2
     stones = board.stones()
-    near = _neighbours(size)
+    near = neighbours(size)
     chain = [-1] * area  # number of the chain of ``color`` at a point
     chains: list[list[int]] = []
     for i in range(area):
@@ -98,7 +98,8 @@ def _no_room(region: Iterable[int], stones: list[int], near: list[list[int]]) ->
 _NEAR: dict[int, list[list[int]]] = {}
 
 
-def _neighbours(size: int) -> list[list[int]]:
+def neighbours(size: int) -> list[list[int]]:
+    """For each point the two to four points beside it."""
     if size not in _NEAR:
         _NEAR[size] = [
             [
@@ -137,7 +138,7 @@ def ownership(
 
 def playout(state: State, size: int, c: int, ko: int, generator: random.Random) -> None:
     """Play ``state`` out at random, colour c first: until neither has a move that fills no eye."""
-    color, head, _, libs, lsum, width = state
+    color, head, _, libs, _, width = state
     empty = [p for p, k in enumerate(color) if k == EMPTY]
     taken = [0] * len(color)
     draw = generator.random
@@ -248,7 +249,7 @@ def territory(
             value = sum(owners[q] for q in chain) / len(chain)
             if (value if stones[i] == BLACK else -value) < -doubt:
                 dead.update(chain)
-    near = _neighbours(board.size)
+    near = neighbours(board.size)
     open_points = [i for i in range(area) if stones[i] == EMPTY or i in dead]
     seen = set()
     for i in open_points:
