@@ -160,3 +160,48 @@ def gtp(**options: Any) -> None:
     from cnnapps.apps.go_policy.run import play_gtp
 
     click.get_current_context().exit(play_gtp(**options))
+
+
+@main.command()
+@click.option("--opponent", required=True, metavar="COMMAND", help="A program that speaks GTP.")
+@click.option("--games", type=click.IntRange(1, 9999), default=20, show_default=True)
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="Where the records go.")
+@click.option("--size", type=click.IntRange(2, 25), default=19, show_default=True)
+@click.option("--komi", type=click.FloatRange(-400, 400), default=6.5, show_default=True)
+@click.option(
+    "--varied",
+    type=click.IntRange(0),
+    default=24,
+    show_default=True,
+    help="In the first moves of a game ours are drawn, so that games differ.",
+)
+@click.option(
+    "--heat",
+    type=click.FloatRange(0.01, 10),
+    default=0.5,
+    show_default=True,
+    help="The temperature at which they are.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 86400),
+    default=600.0,
+    show_default=True,
+    help="Seconds to wait for an answer.",
+)
+@click.option("--shard", callback=parse_shard, metavar="I/N", help="Only every N-th game, from I.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@_player_options
+@common_options
+def match(**options: Any) -> None:
+    """Play games against another program and report the score.
+
+    Colours alternate, the opponent counts, each game is an SGF file in FOLDER. Games that are
+    there already are kept, so the same command goes on after a kill.
+
+    \b
+    cnnapps go-policy match --opponent "gnugo --mode gtp --level 10" --games 40 -o gnugo10
+    """
+    from cnnapps.apps.go_policy.run import play_match_against
+
+    click.get_current_context().exit(play_match_against(**options))
