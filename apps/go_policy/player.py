@@ -35,8 +35,8 @@ GUESSES = 40
 """Random games behind the guess which areas are settled, at every move of the second half."""
 DOUBT = 0.2
 """A chain counts as dead there when it ends as the opponent's so much more often than not."""
-LATE = 0.35
-"""Settled areas are looked for once so many moves a point have been played, or after a pass."""
+LATE, LATE_AFTER_PASS = 0.35, 0.2
+"""Settled areas are looked for once so many moves (or stones) a point are there."""
 URGENT = 0.5
 """A move in a settled area is played all the same when the net is so sure and the last move was
 no pass: it answers a threat."""
@@ -85,7 +85,8 @@ class Player:
         p = self.policy(board, komi)[:area].copy()
         p[[*self._senseless(board, color), *(i for i in banned if i != PASS)]] = 0
         passed = bool(board.history()) and board.history()[0].point == PASS
-        late = passed or board.move_number >= LATE * area
+        filled = max(board.move_number, area - board.stones().count(EMPTY))  # set-up stones too
+        late = filled >= (LATE_AFTER_PASS if passed else LATE) * area
         heat = self.temperature if temperature is None else temperature
         if late:
             owners = ownership(board, playouts=GUESSES)
@@ -93,7 +94,7 @@ class Player:
                 return RESIGN
             owner, _ = territory(board, owners, doubt=DOUBT)
             for i in range(area):
-                if owner[i] != EMPTY and p[i] > 0 and (passed or p[i] < URGENT):
+                if owner[i] != EMPTY and (passed or p[i] < URGENT):
                     p[i] = 0
             p[p < WORTH] = 0
         strict = board.copy()
@@ -139,29 +140,6 @@ class Player:
                 return int(point)
         return PASS
 
-    def play_out(self, board: Board, first: int) -> Board:
-        """The game from here as the net would end it, both sides, until nothing is left to play."""
-        game = board.copy()
-        area = board.size**2
-        game.to_play = first
-        passes = 0
-        for _ in range(area):
-            color = game.to_play
-            p = self.policy(game)[:area].copy()
-            p[self._senseless(game, color)] = 0
-            point = PASS
-            while p.any():
-                best = int(p.argmax())
-                if p[best] >= 0.1 or not suicidal(game, best, color):
-                    point = best
-                    break
-                p[best] = 0
-            passes = passes + 1 if point == PASS else 0
-            game.play(point)
-            if passes == 2:
-                break
-        return game
-
     def count(self, board: Board, komi: float = KOMI) -> Count:
         """The score of a finished game."""
         return count(board, self.owners(board), komi=komi, rules=self.rules)
@@ -184,11 +162,3 @@ def own_eyes(board: Board, color: int) -> list[int]:
                     found.append(kernels.flat(p, width))
     return found
 
-
-def suicidal(board: Board, point: int, color: int) -> bool:
-    """Whether a move puts three or more own stones into atari and takes nothing."""
-    state = board.frames(1)[0].state
-    width = state[5]
-    p = (point // board.size + 1) * width + point % board.size + 1
-    code = kernels.after_move(state, p, color, [0] * len(state[0]), 1)
-    return code & 7 == 0 and (code >> 3) & 15 == 1 and code >> 7 >= 3
