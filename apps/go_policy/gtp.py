@@ -55,6 +55,8 @@ SHOWN = 0.001
 INTERVAL = 1.0
 """Seconds between two lines of an analysis, unless the front end says."""
 SHORTEST = 0.05
+TOO_LONG = "line-too-long"
+"""What Lines gives in place of such a line."""
 
 Floats = NDArray[np.float64]
 RULES = {"chinese": "chinese", "aga": "chinese", "new_zealand": "chinese", "new-zealand": "chinese",
@@ -110,6 +112,8 @@ class Engine:
         if not words:
             return Reply(f"?{number} no command\n\n")
         try:
+            if words[0] == TOO_LONG:
+                raise Refusal(f"longer than {MAX_LINE} bytes")
             command = COMMANDS.get(words[0].lower())
             if command is None:
                 raise Refusal("unknown command")
@@ -775,7 +779,7 @@ class Lines:
 
     def _put(self, line: bytes, cut: bool) -> None:
         long = cut or len(line) > MAX_LINE
-        self._lines.put("line_too_long" if long else line.decode("utf-8", "replace"))
+        self._lines.put(TOO_LONG if long else line.decode("utf-8", "replace"))
 
 
 def serve(engine: Engine, source: Source, write: Callable[[str], None]) -> None:

@@ -199,8 +199,8 @@ def play_game(
     """One game, and its last position; we are Black in the games with an odd ``number``.
 
     Among the first ``varied`` moves ours are drawn from p^(1/``heat``), by (``seed``, ``number``):
-    games differ, and a game can be repeated. ``seeded`` is the opponent's command for its random seed.
-    The opponent counts the end, or we do (``counts`` false).
+    games differ, and a game can be repeated. ``seeded`` is the opponent's command for its random
+    seed. The opponent counts the end, or we do (``counts`` false).
     """
     ours = BLACK if number % 2 else WHITE
     board = Board(size)

@@ -150,15 +150,14 @@ class Player:
 
 
 def own_eyes(board: Board, color: int) -> list[int]:
-    """Points that ``color`` should not fill: eyes, unless a chain around would die otherwise."""
+    """Eyes of ``color``. Filling one never saves a chain: a chain in atari around it has no other
+    liberty, else it would border an empty diagonal.
+    """
     state = board.frames(1)[0].state
-    stones, head, _, libs, _, width = state
-    found = []
-    for y in range(1, board.size + 1):
-        for p in range(y * width + 1, (y + 1) * width):
-            if stones[p] == EMPTY and kernels.own_eye(state, p, color):
-                around = [head[q] for q in (p - width, p - 1, p + 1, p + width) if head[q]]
-                if all(libs[h] > 1 for h in around) or all(libs[h] == 1 for h in around):
-                    found.append(kernels.flat(p, width))
-    return found
-
+    stones, width = state[0], state[5]
+    return [
+        kernels.flat(p, width)
+        for y in range(1, board.size + 1)
+        for p in range(y * width + 1, (y + 1) * width)
+        if stones[p] == EMPTY and kernels.own_eye(state, p, color)
+    ]

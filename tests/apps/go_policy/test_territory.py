@@ -13,18 +13,9 @@ from cnnapps.apps.go_policy.board import BLACK, EMPTY, WHITE, Board, from_vertex
 from cnnapps.apps.go_policy.territory import alive, count, ownership, territory
 from cnnapps.apps.go_policy.typed import read_position
 
-# Black left, White right; dead: Black's R5-like stones in White's area and White's in Black's.
-FINISHED = """
-. X . X O . O . .
-X O X X O O . O .
-. X . X X O O O .
-X . X O X O . . O
-. X X O X X O O .
-X X O O O X X O O
-X O O . O O X X X
-O O . O . O O O X
-. O . O O . . O .
-"""
+# Black left, White right; B6 is dead. Black has A7-C7, A6-C6, A5-C5, A3, B3 and A1: 12 points and
+# a prisoner; White has 14 points. Stones: 12 and 11.
+FINISHED = "...XO../.O.XO../...XOOO/XXXXO../..XOO../XXXO.../.XOO..."
 TWO_EYES = """
 . X . X O . .
 X X X X O . .
@@ -86,7 +77,7 @@ def test_ownership_is_deterministic_and_bounded() -> None:
     first = ownership(board, playouts=20)
     assert np.array_equal(first, ownership(board, playouts=20))
     assert not np.array_equal(first, ownership(board, playouts=20, seed=1))
-    assert first.shape == (81,)
+    assert first.shape == (49,)
     assert np.abs(first).max() <= 1
     assert board.move_number == 0  # untouched
 
@@ -96,27 +87,22 @@ def test_colours_swapped_change_the_sign_of_clear_points() -> None:
     swapped = read_position(FINISHED.translate(str.maketrans("XO", "OX")))
     one, other = ownership(board), ownership(swapped)
     clear = np.abs(one) > 0.6
-    assert clear.sum() > 60
+    assert clear.sum() > 35
     assert (np.sign(one[clear]) == -np.sign(other[clear])).all()
 
 
 def test_a_finished_board_is_counted() -> None:
-    """Black's points: A9 C9 A7 C7 B6 A5 and B8 with its prisoner; White's by hand alike."""
     board = read_position(FINISHED)
     owners = ownership(board)
     area = count(board, owners, komi=0, rules="chinese")
-    assert names(area.dead, 9) == ["B8"]
-    assert area.score == sum({BLACK: 1, WHITE: -1, EMPTY: 0}[who] for who in area.owner)
-    assert from_vertex("J1", 9) in [i for i, who in enumerate(area.owner) if who == EMPTY]
+    assert names(area.dead, 7) == ["B6"]
+    assert [area.owner.count(who) for who in (EMPTY, BLACK, WHITE)] == [0, 24, 25]
+    assert str(area) == "W+1"
     points = count(board, owners, komi=0, rules="japanese")
-    stones = board.stones()
-    black = sum(stones[i] != BLACK for i, who in enumerate(area.owner) if who == BLACK) + 1
-    white = sum(stones[i] != WHITE for i, who in enumerate(area.owner) if who == WHITE)
-    assert points.score == black - white
-    assert str(count(board, owners, komi=points.score, rules="japanese")) == "0"
-    lead = count(board, owners, komi=points.score - 3.5, rules="japanese")
-    assert str(lead) == "B+3.5"
-    assert str(count(board, owners, komi=points.score + 12, rules="japanese")) == "W+12"
+    assert points.score == 12 + 1 - 14
+    assert str(count(board, owners, komi=-1, rules="japanese")) == "0"
+    assert str(count(board, owners, komi=-4.5, rules="japanese")) == "B+3.5"
+    assert str(count(board, owners, komi=6.5, rules="chinese")) == "W+7.5"
 
 
 def test_prisoners_count_under_territory_rules_only() -> None:
@@ -131,7 +117,6 @@ def test_prisoners_count_under_territory_rules_only() -> None:
 @pytest.mark.parametrize("doubt", [0.0, 0.2])
 def test_nobody_owns_what_both_surround(doubt: float) -> None:
     board = read_position("X.O/X.O/X.O")
-    owner, dead = territory(board, np.array(board.stones()) * -2.0 + 3, doubt=doubt)
     owner, dead = territory(board, np.array([1, 0, -1] * 3, float), doubt=doubt)
     assert owner == [BLACK, EMPTY, WHITE] * 3
     assert not dead
