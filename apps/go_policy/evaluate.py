@@ -115,7 +115,7 @@ def heading(width: int = 10) -> str:
     return f"{'moves':<{width}} {'n':>7}   top-1 (95%)              top-5 (95%)             nats"
 
 
-def wilson(hits: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+def wilson(hits: float, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
     """The interval of Wilson for a rate of ``hits`` in ``n``; (0, 1) without observations."""
     if n == 0:
         return 0.0, 1.0

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,7 +29,10 @@ from cnnapps.core.media import expand_inputs, read_bytes
 from cnnapps.core.progress import Progress, warn
 from cnnapps.core.results import answer, dumps, refusal
 
-__all__ = ["Asked", "Review", "evaluate_on", "predict_inputs"]
+if TYPE_CHECKING:
+    from cnnapps.apps.go_policy.player import Player
+
+__all__ = ["Asked", "Review", "evaluate_on", "play_gtp", "play_match_against", "predict_inputs"]
 
 SUFFIXES = {".json": "json", ".jsonl": "json", ".txt": "text", ".sgf": "sgf", ".png": "png"}
 TOP = 10
@@ -485,4 +488,121 @@ def evaluate_on(
     passes = f", {questions.passes:,} passes left out" if questions.passes else ""
     click.echo(f"{predictor.card.name} on {scores.n:,}{drawn} moves{passes}")
     click.echo(str(scores))
+    return 0
+
+
+# ------------------------------------------------------------------------------------ playing
+def _player(
+    *,
+    symmetries: str,
+    temperature: float,
+    rules: str,
+    resign: float | None,
+    seed: int,
+    weights: str | None,
+    runtime: str,
+    device: str,
+    threads: int,
+) -> Player:
+    from random import Random
+
+    from cnnapps.apps.go_policy.player import Player
+
+    predictor = load(
+        weights, runtime=runtime, device=device, threads=threads, symmetries=int(symmetries)
+    )
+    return Player(predictor, rules, temperature, resign, Random(seed))
+
+
+def play_gtp(*, quiet: bool, debug: bool, **options: Any) -> int:
+    """Answer GTP commands on stdin until quit."""
+    from cnnapps.apps.go_policy.gtp import Engine, Lines, serve
+
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    engine = Engine(_player(**options))
+    if not quiet and sys.stdin.isatty():
+        warn(f"{engine.player.predictor.card.name} speaks GTP; list_commands, quit")
+    serve(engine, Lines(sys.stdin.fileno()), write)
+    return 0
+
+
+def play_match_against(
+    *,
+    opponent: str,
+    games: int,
+    output: str,
+    size: int,
+    komi: float,
+    varied: int,
+    heat: float,
+    timeout: float,
+    shard: tuple[int, int] | None,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+    **options: Any,
+) -> int:
+    """Play a match and print its score; InputError if the opponent fails, games are kept."""
+    from pathlib import Path
+
+    from cnnapps.apps.go_policy.match import Opponent, play_match, summary
+
+    player = _player(**options)
+    card = player.predictor.card
+    player.predictor.check_size(size, "--size")
+    settings = {
+        "weights": card.files["model.safetensors"].sha256,
+        "opponent": opponent,
+        "size": size,
+        "komi": komi,
+        "seed": options["seed"],
+        "varied": varied,
+        "heat": heat,
+        "symmetries": player.predictor.symmetries,
+        "temperature": player.temperature,
+        "rules": player.rules,
+        "resign": player.resign,
+    }
+    numbers = [n for n in range(1, games + 1) if in_shard(shard, number=n)]
+    played = []
+    with Opponent(opponent, timeout=timeout) as other:
+        turns = play_match(
+            player,
+            other,
+            Path(output),
+            numbers,
+            settings=settings,
+            size=size,
+            komi=komi,
+            seed=options["seed"],
+            varied=varied,
+            heat=heat,
+        )
+        with Progress(len(numbers), "games", quiet=quiet) as progress:
+            for game in turns:
+                played.append(game)
+                progress.update(len(played), won=sum(one.points for one in played))
+    score = summary(played)
+    if as_json:
+        head = {"app": "go-policy", "weights": card.name, "opponent": opponent}
+        click.echo(dumps({**head, "result": score}))
+        return 0
+    low, high = (100 * x for x in score["interval"])
+    won, color = score["won"], score["by_color"]
+    drawn = f", {score['drawn']} drawn" if score["drawn"] else ""
+    click.echo(
+        f"{card.name} against {printable(opponent)}: {won} of {score['games']} won{drawn}, "
+        f"{100 * score['rate']:.1f}% (95% interval {low:.1f} to {high:.1f})"
+    )
+    for name in ("black", "white"):
+        click.echo(f"  as {name}: {color[name]['won']} of {color[name]['games']}")
+    ends = ", ".join(f"{n} {name}" for name, n in score["ended"].items())
+    click.echo(f"  moves: {score['moves']['median']:g} (median), {score['moves']['most']} at most")
+    click.echo(f"  ended: {ends}")
+    if score["own_count"]["games"]:
+        own = score["own_count"]
+        click.echo(f"  our count names the same winner in {own['same_winner']} of {own['games']}")
     return 0
