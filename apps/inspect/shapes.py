@@ -124,6 +124,8 @@ class _Tracing:
             )
         facts = rule(node, inputs)
         present = [i for i in inputs if i is not None]
+        if node.op == "CastLike":
+            present = present[:1]
         reads = [i.step for i in present if i.step is not None]
         if not reads:  # computed of stored tensors: it stands for its source
             sources = {i.source for i in present if i.source}

@@ -89,6 +89,8 @@ class Layer:
     detail: str = field(default="", metadata={"json": False})
     inputs: tuple[int, ...] = field(default=(), metadata={"json": False})
     """Rows whose outputs it reads; -1 is the net's input."""
+    module: bool = field(default=True, metadata={"json": False})
+    """Whether a module of its own does it, or a function that its parent calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +264,7 @@ class Tracer:
         parameters: int = 0,
         macs: int = 0,
         other: Other | None = None,
+        module: bool = True,
     ) -> list[int]:
         """Add a row. ``reach``: a Reach, "whole", "none" (fields end here), or None: as the input."""
         for shape in shapes:
@@ -294,6 +297,7 @@ class Tracer:
                 self._jumps(after),
                 detail,
                 rows,
+                module,
             )
         )
         return ids
