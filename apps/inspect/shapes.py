@@ -27,7 +27,7 @@ from cnnapps.apps.inspect.trace import (
 )
 from cnnapps.core.errors import InputError, printable
 
-__all__ = ["trace_onnx"]
+__all__ = ["labels", "trace_onnx"]
 
 SMALL = 1 << 14
 """Values of tensors up to this size are computed."""
@@ -91,7 +91,7 @@ class _Tracing:
             self.values[info.name] = Value(shape, info.dtype, None, step)
 
     def run(self) -> NetReport:
-        names = _labels(self.graph)
+        names = labels(self.graph)
         failure = None
         for node, name in zip(self.graph.nodes, names, strict=True):
             try:
@@ -246,7 +246,7 @@ def _of_constant(node: Node) -> Value:
     return Value((), "str")
 
 
-def _labels(graph: Graph) -> list[str]:
+def labels(graph: Graph) -> list[str]:
     """A name for each node: that of its weight, of the node, or of what it makes, made short."""
     casts: dict[str, str] = {}
     for node in graph.nodes:
@@ -255,7 +255,7 @@ def _labels(graph: Graph) -> list[str]:
             if source in graph.stored:
                 casts.update({o: source for o in node.outputs})
     seen: dict[str, int] = {}
-    labels = []
+    out = []
     for node in graph.nodes:
         weights = [casts.get(i, i) for i in node.inputs]
         weights = [w for w in weights if w in graph.stored and len(graph.stored[w].dims) >= 1]
@@ -267,8 +267,8 @@ def _labels(graph: Graph) -> list[str]:
         text = text or (node.outputs[0] if node.outputs else "") or node.op
         text = printable(text, 60)
         seen[text] = seen.get(text, 0) + 1
-        labels.append(text if seen[text] == 1 else f"{text}#{seen[text]}")
-    return labels
+        out.append(text if seen[text] == 1 else f"{text}#{seen[text]}")
+    return out
 
 
 WEIGHTED = frozenset(
@@ -919,3 +919,14 @@ COMPUTE: dict[str, Callable[..., np.ndarray | None]] = {
     "Transpose": lambda g, a: a.transpose(g.get("perm") or None),
     "ReduceProd": lambda g, a, *r: np.asarray(a.prod(), a.dtype) if not r else None,
 }
+
+
+def known_values(model: Model, shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
+    """The values that don't depend on the inputs' contents, only on their shapes."""
+    tracing = _Tracing(model, shapes, "")
+    tracing.run()
+    return {
+        name: value.data
+        for name, value in tracing.values.items()
+        if value.data is not None and value.step is None and name not in model.graph.stored
+    }
