@@ -45,9 +45,7 @@ class Canvas:
     ) -> None:
         self._shapes.append(("polygon", list(points), fill, line))
 
-    def rect(
-        self, x: float, y: float, w: float, h: float, fill: str = "", line: str = INK
-    ) -> None:
+    def rect(self, x: float, y: float, w: float, h: float, fill: str = "", line: str = INK) -> None:
         self.polygon([(x, y), (x + w, y), (x + w, y + h), (x, y + h)], fill, line)
 
     def line(

@@ -56,18 +56,15 @@ def correlate(x: Array, kernel: Array, *, stride: int = 1, padding: int = 0) -> 
     """
     if padding:
         x = np.pad(x, padding)
-    sizes = [
-        output_length(n, k, stride=stride) for n, k in zip(x.shape, kernel.shape, strict=True)
-    ]
+    sizes = [output_length(n, k, stride=stride) for n, k in zip(x.shape, kernel.shape, strict=True)]
     if min(sizes) < 1:
         raise ValueError(f"a kernel of {kernel.shape} doesn't fit into {x.shape}")
     out = np.zeros(sizes)
-    for tap in np.ndindex(kernel.shape):
-        if kernel[tap]:
-            part = tuple(
-                slice(t, t + (n - 1) * stride + 1, stride) for t, n in zip(tap, sizes, strict=True)
-            )
-            out += kernel[tap] * x[part]
+    for tap in np.argwhere(kernel):
+        part = tuple(
+            slice(t, t + (n - 1) * stride + 1, stride) for t, n in zip(tap, sizes, strict=True)
+        )
+        out += kernel[tuple(tap)] * x[part]
     return out
 
 

@@ -162,8 +162,8 @@ def layer_output(opened: Opened, layer: str) -> str:
 
 def prepared(opened: Opened, rgb: Pixels, *, mean: float | None, scale: float | None) -> Any:
     """(name of the input, (1, C, H, W) float32) of a photo, as the card says where it does."""
-    from cnnapps.core.media._source import load_cv2
     from cnnapps.core.limits import DEFAULT
+    from cnnapps.core.media._source import load_cv2
 
     graph = opened.model.graph
     pictures = [v for v in graph.inputs if v.name not in graph.stored

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from cnnapps.apps.inspect.canvas import BLUE, GREY, INK, ORANGE, PALE, Canvas
-from cnnapps.core.sizes import output_length, transposed_length
 from cnnapps.core.errors import InputError
+from cnnapps.core.sizes import output_length, transposed_length
 
 __all__ = ["Geometry", "complexity", "draw", "geometry", "meets"]
 
@@ -88,7 +88,9 @@ def geometry(
     lines = []
     if dilation > 1:
         lines.append(f"reach    K' = K + (K - 1)(D - 1) = {reach}")
-    lines.append(f"output   (M - K{'′' if dilation > 1 else ''} + 2P)/S + 1 = {law} = {_text(exact)}")
+    lines.append(
+        f"output   (M - K{'′' if dilation > 1 else ''} + 2P)/S + 1 = {law} = {_text(exact)}"
+    )
     if unread:
         lines.append(
             f"         does not divide: {_text(exact)}, the framework floors to {output}; "
@@ -116,7 +118,9 @@ def _transposed(
         inputs, kernel, stride=stride, padding=padding, dilation=dilation, output_padding=more
     )
     if output < 1:
-        raise InputError("conv", f"the output is empty: {output} ({inputs} inputs, padding {padding})")
+        raise InputError(
+            "conv", f"the output is empty: {output} ({inputs} inputs, padding {padding})"
+        )
     law = f"({inputs} - 1)·{stride} - 2·{padding} + {dilation}({kernel} - 1) + {more} + 1"
     lines = (
         f"output   (M - 1)S - 2P + D(K - 1) + output padding + 1 = {law} = {output}",
@@ -207,9 +211,9 @@ def draw(g: Geometry) -> Canvas:
         for a, b in zip(list(row), list(row)[1:], strict=False):
             if b != a + 1:
                 canvas.text((row[a] + row[b] + cell) / 2, y + 14, "…", anchor="middle")
-    notes = "inputs above (grey: padding"
-    notes += ", struck out: not read" if g.unread else ""
-    canvas.text(30, 238, notes + "), outputs below", size=11, colour=GREY)
+    notes = ["grey: padding"] * bool(before) + ["struck out: not read"] * bool(g.unread)
+    said = f" ({', '.join(notes)})" if notes else ""
+    canvas.text(30, 238, f"inputs above{said}, outputs below", size=11, colour=GREY)
     return canvas
 
 
@@ -271,7 +275,9 @@ class Complexity:
                 f"{c.weights:,} + {c.maps:,}"
             )
         lines.append(f"time   {self.time:,} multiplications")
-        lines.append(f"space  {self.space:,} numbers: {self.weights:,} weights + {self.maps:,} outputs")
+        lines.append(
+            f"space  {self.space:,} numbers: {self.weights:,} weights + {self.maps:,} outputs"
+        )
         return "\n".join(lines)
 
 

@@ -71,7 +71,20 @@ class Stored:
 
 
 _NUMPY = frozenset(
-    "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
+    [
+        "float16",
+        "float32",
+        "float64",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "bool",
+    ]
 )
 
 
@@ -151,15 +164,21 @@ def _check_external(model: Model, source: object, files: frozenset[str] | None) 
         place = tensor.location
         if not place or (files is not None and place in files):
             continue
-        plain = place == posixpath.basename(place) and place not in (".", "..") and "\\" not in place
+        plain = (
+            place == posixpath.basename(place) and place not in (".", "..") and "\\" not in place
+        )
         if not plain:
             reason = f"points to the file {printable(place, 60)!r} outside its folder"
             raise InputError(source, f"{reason}: refused")
         if files is None:
             remedy = "save it in one file, or --external to read the shapes without opening it"
-            raise InputError(source, f"keeps weights in the file {printable(place, 60)!r} ({remedy})")
+            raise InputError(
+                source, f"keeps weights in the file {printable(place, 60)!r} ({remedy})"
+            )
         if files != frozenset("*"):
-            raise InputError(source, f"points to the file {printable(place, 60)!r} (not in its card)")
+            raise InputError(
+                source, f"points to the file {printable(place, 60)!r} (not in its card)"
+            )
 
 
 # ------------------------------------------------------------------------------------ wire format

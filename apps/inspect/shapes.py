@@ -40,19 +40,85 @@ ACTIVATIONS = {
     "ThresholdedRelu": "thresholded relu", "Celu": "celu", "Softsign": "softsign", "Swish": "silu",
 }  # fmt: skip
 SAME = frozenset(
-    "Identity Cast CastLike Dropout Neg Abs Exp Log Sqrt Reciprocal Floor Ceil Round Sign Not Sin "
-    "Cos Erf IsNaN IsInf CumSum Trilu".split()
+    [
+        "Identity",
+        "Cast",
+        "CastLike",
+        "Dropout",
+        "Neg",
+        "Abs",
+        "Exp",
+        "Log",
+        "Sqrt",
+        "Reciprocal",
+        "Floor",
+        "Ceil",
+        "Round",
+        "Sign",
+        "Not",
+        "Sin",
+        "Cos",
+        "Erf",
+        "IsNaN",
+        "IsInf",
+        "CumSum",
+        "Trilu",
+    ]
 )
 ELEMENTWISE = frozenset(
-    "Add Sub Mul Div Pow Mod Min Max Sum Mean Where Equal Less LessOrEqual Greater GreaterOrEqual "
-    "And Or Xor BitShift".split()
+    [
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Pow",
+        "Mod",
+        "Min",
+        "Max",
+        "Sum",
+        "Mean",
+        "Where",
+        "Equal",
+        "Less",
+        "LessOrEqual",
+        "Greater",
+        "GreaterOrEqual",
+        "And",
+        "Or",
+        "Xor",
+        "BitShift",
+    ]
 )
-BOOL = frozenset("Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor Not IsNaN IsInf".split())
+BOOL = frozenset(
+    [
+        "Equal",
+        "Less",
+        "LessOrEqual",
+        "Greater",
+        "GreaterOrEqual",
+        "And",
+        "Or",
+        "Xor",
+        "Not",
+        "IsNaN",
+        "IsInf",
+    ]
+)
 REDUCE = frozenset(
-    "ReduceMean ReduceMax ReduceSum ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum "
-    "ReduceLogSumExp ReduceSumSquare".split()
+    [
+        "ReduceMean",
+        "ReduceMax",
+        "ReduceSum",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceLogSum",
+        "ReduceLogSumExp",
+        "ReduceSumSquare",
+    ]
 )
-VIEWS = frozenset("Identity Reshape Flatten Squeeze Unsqueeze Dropout".split())
+VIEWS = frozenset(["Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Dropout"])
 
 
 @dataclass(slots=True)
@@ -79,9 +145,7 @@ class _Tracing:
         self.values: dict[str, Value] = {}
         self.counted: set[str] = set()
         for key, stored in self.graph.stored.items():
-            self.values[key] = Value(
-                stored.dims, stored.dtype, _small(stored), None, key
-            )
+            self.values[key] = Value(stored.dims, stored.dtype, _small(stored), None, key)
         for info in self.graph.inputs:
             if info.name in self.graph.stored:
                 continue
@@ -118,7 +182,9 @@ class _Tracing:
         rule = RULES.get(node.op)
         if rule is None:
             if any(v == "graph" for v in node.attributes.values()):
-                raise InputError(self.model.source, f"{node.op} (a branch or a loop) isn't followed")
+                raise InputError(
+                    self.model.source, f"{node.op} (a branch or a loop) isn't followed"
+                )
             raise InputError(
                 self.model.source, f"the shape of the operator {printable(node.op, 40)} isn't known"
             )
@@ -167,7 +233,9 @@ class _Tracing:
             return 0
         if not stored.dims and node.op in ELEMENTWISE:  # a scalar in a formula
             return 0
-        return count if stored.dtype.startswith(("float", "bfloat")) or stored.dtype == "int8" else 0
+        return (
+            count if stored.dtype.startswith(("float", "bfloat")) or stored.dtype == "int8" else 0
+        )
 
     def _computed(self, node: Node, inputs: list[Value | None]) -> list[Value] | None:
         """The outputs, where they can be known as values (sizes) without a row."""
@@ -192,7 +260,19 @@ class _Tracing:
         return [value]
 
 
-PLAIN = frozenset("Reshape Slice Expand Tile Pad Unsqueeze Squeeze Range ConstantOfShape".split())
+PLAIN = frozenset(
+    [
+        "Reshape",
+        "Slice",
+        "Expand",
+        "Tile",
+        "Pad",
+        "Unsqueeze",
+        "Squeeze",
+        "Range",
+        "ConstantOfShape",
+    ]
+)
 """Nodes whose stored inputs are sizes, not weights."""
 
 
@@ -272,8 +352,18 @@ def labels(graph: Graph) -> list[str]:
 
 
 WEIGHTED = frozenset(
-    "Conv ConvTranspose Gemm MatMul BatchNormalization InstanceNormalization GroupNormalization "
-    "LayerNormalization PRelu Gather".split()
+    [
+        "Conv",
+        "ConvTranspose",
+        "Gemm",
+        "MatMul",
+        "BatchNormalization",
+        "InstanceNormalization",
+        "GroupNormalization",
+        "LayerNormalization",
+        "PRelu",
+        "Gather",
+    ]
 )
 
 
@@ -398,9 +488,7 @@ def _conv_transpose(node: Node, inputs: Inputs) -> Facts:
     )
 
 
-def _detail(
-    kernel: Shape, stride: Shape, dilation: Shape, groups: int, channels: int
-) -> str:
+def _detail(kernel: Shape, stride: Shape, dilation: Shape, groups: int, channels: int) -> str:
     parts = [shape_text(kernel)]
     if any(s != 1 for s in stride):
         parts[0] += "/" + "x".join(map(str, dict.fromkeys(stride)))
@@ -442,8 +530,8 @@ def _matmul(node: Node, inputs: Inputs) -> Facts:
     out = (*_broadcast(left[:-2], right[:-2]), left[-2], right[-1])
     macs = math.prod(out) * left[-1]
     kind = "linear" if a.step is None or b.step is None else "matmul"
-    shape = out[:-2] + (out[-2:-1] if len(a.shape) > 1 else ()) + (
-        out[-1:] if len(b.shape) > 1 else ()
+    shape = (
+        out[:-2] + (out[-2:-1] if len(a.shape) > 1 else ()) + (out[-1:] if len(b.shape) > 1 else ())
     )
     return Facts([shape], a.dtype, kind, f"{left[-1]} to {right[-1]}", macs)
 
@@ -528,14 +616,21 @@ def _same(node: Node, inputs: Inputs) -> Facts:
 def _elementwise(node: Node, inputs: Inputs) -> Facts:
     present = [i for i in inputs if i is not None]
     shape = _broadcast(*(i.shape for i in present))
-    dtype = "bool" if node.op in BOOL else present[-1].dtype if node.op == "Where" else (
-        present[0].dtype
+    dtype = (
+        "bool"
+        if node.op in BOOL
+        else present[-1].dtype
+        if node.op == "Where"
+        else (present[0].dtype)
     )
     kind, other = node.op.lower(), None
     weights = [i for i in present if i.step is None and i.dtype.startswith("float") and i.source]
-    if node.op == "Add" and len(present) == 2 and len(weights) == 1 and math.prod(
-        weights[0].shape
-    ) > 1:
+    if (
+        node.op == "Add"
+        and len(present) == 2
+        and len(weights) == 1
+        and math.prod(weights[0].shape) > 1
+    ):
         kind, other = "bias", Other(bias=math.prod(shape))
     return Facts([shape], dtype, kind, other=other)
 
@@ -837,7 +932,9 @@ def _np_cast(given: Mapping[str, Any], x: np.ndarray) -> np.ndarray | None:
     return x.astype(dtype) if dtype in _CASTABLE else None
 
 
-_CASTABLE = frozenset("float16 float32 float64 int8 int16 int32 int64 uint8 bool".split())
+_CASTABLE = frozenset(
+    ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
+)
 
 
 def _np_div(given: Mapping[str, Any], a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -105,9 +105,7 @@ def _unknown(name: str) -> str:
     return "no such file" if "." in name else "no such net or file (inspect nets lists them)"
 
 
-def _by_name(
-    name: str, shape: Shape | None, batch: int, arguments: Mapping[str, Any]
-) -> NetReport:
+def _by_name(name: str, shape: Shape | None, batch: int, arguments: Mapping[str, Any]) -> NetReport:
     torch = need("torch", f"the net {name} by name")
     from cnnapps.apps.inspect.torchtrace import skeleton, trace_torch
     from cnnapps.core.nets import spec

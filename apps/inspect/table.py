@@ -12,9 +12,47 @@ from cnnapps.core.errors import printable
 __all__ = ["bytes_text", "essential", "table"]
 
 SILENT = frozenset(
-    "view reshape flatten unsqueeze squeeze transpose permute t identity cast castlike dropout "
-    "expand slice gather select mul sub div clone to copy detach alias contiguous pad where range "
-    "less greaterorequal and sqrt shape split min max abs neg unsafe_view".split()
+    [
+        "view",
+        "reshape",
+        "flatten",
+        "unsqueeze",
+        "squeeze",
+        "transpose",
+        "permute",
+        "t",
+        "identity",
+        "cast",
+        "castlike",
+        "dropout",
+        "expand",
+        "slice",
+        "gather",
+        "select",
+        "mul",
+        "sub",
+        "div",
+        "clone",
+        "to",
+        "copy",
+        "detach",
+        "alias",
+        "contiguous",
+        "pad",
+        "where",
+        "range",
+        "less",
+        "greaterorequal",
+        "and",
+        "sqrt",
+        "shape",
+        "split",
+        "min",
+        "max",
+        "abs",
+        "neg",
+        "unsafe_view",
+    ]
 )
 """Steps that move or rescale numbers; without parameters they are left out of the table."""
 
@@ -51,7 +89,11 @@ def _axes(values: Sequence[int | float] | None) -> str:
 COLUMNS: dict[str, Column] = {
     "layer": ("layer", lambda r: printable(r.name, 44), "<"),
     "kind": ("kind", lambda r: printable(f"{r.kind} {r.detail}".strip(), 32), "<"),
-    "output": ("output", lambda r: shape_text(r.output[1:] if len(r.output) > 1 else r.output), "<"),
+    "output": (
+        "output",
+        lambda r: shape_text(r.output[1:] if len(r.output) > 1 else r.output),
+        "<",
+    ),
     "parameters": ("parameters", lambda r: _number(r.parameters), ">"),
     "macs": ("MACs", lambda r: _number(r.macs), ">"),
     "flops": ("2xMACs", lambda r: _number(r.flops), ">"),
@@ -92,7 +134,9 @@ def table(report: NetReport, *, columns: Sequence[str] | None = None, width: int
     lines += rows
     if report.failure is not None:
         f = report.failure
-        lines.append(f"{printable(f.name, 60)}  {f.kind}  FAILS: expected {f.expected}, got {f.got}")
+        lines.append(
+            f"{printable(f.name, 60)}  {f.kind}  FAILS: expected {f.expected}, got {f.got}"
+        )
         return "\n".join([*lines, "", *_sums(report, partial=True)])
     return "\n".join([*lines, "", *_sums(report)])
 

@@ -47,8 +47,29 @@ NORMS = {
     "native_layer_norm": "layer norm",
 }
 VIEWS = frozenset(
-    "view _unsafe_view reshape permute transpose t unsqueeze squeeze expand slice select alias "
-    "flatten unflatten as_strided detach split chunk split_with_sizes unbind narrow".split()
+    [
+        "view",
+        "_unsafe_view",
+        "reshape",
+        "permute",
+        "transpose",
+        "t",
+        "unsqueeze",
+        "squeeze",
+        "expand",
+        "slice",
+        "select",
+        "alias",
+        "flatten",
+        "unflatten",
+        "as_strided",
+        "detach",
+        "split",
+        "chunk",
+        "split_with_sizes",
+        "unbind",
+        "narrow",
+    ]
 )
 POOLS = {
     "max_pool2d_with_indices": "max pool",
@@ -79,12 +100,21 @@ class _NoStart(TorchFunctionMode):
     """Start values mean nothing on the meta device, and cost a second for a deep net."""
 
     names = frozenset(
-        "normal_ uniform_ fill_ zero_ trunc_normal_ clamp_ mul_ add_ erfinv_ copy_".split()
+        [
+            "normal_",
+            "uniform_",
+            "fill_",
+            "zero_",
+            "trunc_normal_",
+            "clamp_",
+            "mul_",
+            "add_",
+            "erfinv_",
+            "copy_",
+        ]
     )
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__module__", "") == "torch.nn.init":
             return args[0] if args else (kwargs or {})["tensor"]
         if getattr(func, "__name__", "") in self.names and args:
@@ -166,9 +196,7 @@ class _Mode(TorchDispatchMode):
     def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self.path.pop()
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         flat = list(_tensors((args, kwargs or {})))
         reads = [self.values[id(t)] for t in flat if id(t) in self.values]
@@ -288,9 +316,7 @@ class _Mode(TorchDispatchMode):
         kind = "transposed conv" if transposed else "conv"
         return kind, {"macs": macs, "other": other, "reach": reach, "detail": detail}
 
-    def _linear(
-        self, name: str, args: Sequence[Any], out: Shape
-    ) -> tuple[str, dict[str, Any]]:
+    def _linear(self, name: str, args: Sequence[Any], out: Shape) -> tuple[str, dict[str, Any]]:
         left, right = args[1:3] if name in ("addmm", "baddbmm") else args[:2]
         bias = name in ("addmm", "baddbmm") or (name == "linear" and len(args) > 2)
         inner = left.shape[-1]

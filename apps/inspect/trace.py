@@ -245,9 +245,7 @@ class Tracer:
             one = Fraction(1)
             axes = tuple(Axis(Fraction(0), Fraction(0), one) for _ in shape[2:])
             self._size = shape[2:]
-        self._values.append(
-            _Value(shape, itemsize * math.prod(shape), -1, len(self._values), axes)
-        )
+        self._values.append(_Value(shape, itemsize * math.prod(shape), -1, len(self._values), axes))
         return len(self._values) - 1
 
     def step(
