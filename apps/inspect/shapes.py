@@ -327,30 +327,38 @@ def _of_constant(node: Node) -> Value:
 
 
 def labels(graph: Graph) -> list[str]:
-    """A name for each node: that of its weight, of the node, or of what it makes, made short."""
+    """A name for each node: that of its weight, of the node, or of its kind behind its neighbour's.
+
+    Exporters call a step without weights ``node_relu_3``; after ``blocks.0.conv1`` that becomes
+    ``blocks.0.relu``, so that rows can be joined by name.
+    """
     casts: dict[str, str] = {}
     for node in graph.nodes:
-        if node.op in ("Cast", "Identity", "Transpose", "DequantizeLinear") and node.inputs:
+        if node.op in CARRIERS and node.inputs:
             source = casts.get(node.inputs[0], node.inputs[0])
             if source in graph.stored:
                 casts.update({o: source for o in node.outputs})
     seen: dict[str, int] = {}
     out = []
+    parent = ""
     for node in graph.nodes:
         weights = [casts.get(i, i) for i in node.inputs]
         weights = [w for w in weights if w in graph.stored and len(graph.stored[w].dims) >= 1]
         text = ""
-        if weights and node.op in WEIGHTED:
+        if weights and node.op in WEIGHTED and "." in weights[0]:
             text = _owner(weights[0])
-        if not text and node.name:
+            parent = text.rpartition(".")[0]
+        elif "/" in node.name:
             text = _path(node.name, node.op)
-        text = text or (node.outputs[0] if node.outputs else "") or node.op
-        text = printable(text, 60)
+        elif parent or not node.name:
+            text = f"{parent}.{node.op.lower()}".lstrip(".")
+        text = printable(text or node.name.removeprefix("node_") or node.op, 60)
         seen[text] = seen.get(text, 0) + 1
         out.append(text if seen[text] == 1 else f"{text}#{seen[text]}")
     return out
 
 
+CARRIERS = frozenset("Cast CastLike Identity Transpose DequantizeLinear Unsqueeze Reshape".split())
 WEIGHTED = frozenset(
     [
         "Conv",

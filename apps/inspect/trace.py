@@ -397,7 +397,7 @@ def grouped(report: NetReport, depth: int) -> NetReport:
     members: list[int] = []
     where: dict[int, int] = {-1: -1}
     for i, layer in enumerate(report.layers):
-        name = ".".join(layer.name.split(".")[:depth])
+        name = ".".join(layer.name.split("#")[0].split(".")[:depth])
         inputs = tuple(dict.fromkeys(where.get(j, -1) for j in layer.inputs))
         if rows and rows[-1].name == name:
             old = rows[-1]
