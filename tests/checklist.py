@@ -194,7 +194,9 @@ def _gradients() -> Iterator[Line]:
     torch.nn.functional.conv2d(a, b, c).backward(torch.tensor(delta[None, None]))
 
     def near(ours: Any, grad: Any) -> str:
-        return "< 1e-12" if np.abs(ours - grad.numpy().reshape(np.shape(ours))).max() < 1e-12 else "no"
+        return (
+            "< 1e-12" if np.abs(ours - grad.numpy().reshape(np.shape(ours))).max() < 1e-12 else "no"
+        )
 
     yield Line(section, "dL/dW = δ ⊗ X", "< 1e-12", lambda: near(conv_weight(x, delta), b.grad), of)
     yield Line(section, "dL/dX = W * δ, true and wide", "< 1e-12",
@@ -276,6 +278,7 @@ def _nets() -> Iterator[Line]:
                    lambda d=depth: report(f"resnet{d}").totals.parameters,
                    f"inspect net resnet{depth}")  # fmt: skip
     for k, want in GO.items():
+
         def go(k: int = k) -> tuple[int, int]:
             t = counted(lambda: _AlphaGo(k), 48, 19, 19).totals
             return t.parameters, t.macs
@@ -294,7 +297,9 @@ def page() -> str:
     for line in lines():
         if line.section != section:
             section = line.section
-            parts.append(f"\n## {section}\n\n| what | stated | computed | | of |\n|---|---|---|---|---|")
+            parts.append(
+                f"\n## {section}\n\n| what | stated | computed | | of |\n|---|---|---|---|---|"
+            )
         stated, got = text(line.expected), text(line.measured())
         bad += stated != got
         mark = "=" if stated == got else "**differs**"

@@ -235,6 +235,12 @@ def _part(value: Any) -> memoryview:
     return value
 
 
+def _whole(value: Any) -> int:
+    if not isinstance(value, int):
+        raise _Damaged("a message where a number should be")
+    return value
+
+
 def _ints(value: Any) -> list[int]:
     """A repeated integer field, packed or not."""
     if isinstance(value, int):
@@ -268,7 +274,7 @@ def _model(data: memoryview, source: str) -> Model:
             domain, version = "", 0
             for n, v in _fields(_part(value)):
                 domain = _text(v) if n == 1 else domain
-                version = int(v) if n == 2 else version
+                version = _whole(v) if n == 2 else version
             opsets[domain] = version
         elif number == 2:
             producer = _text(value)
@@ -328,13 +334,13 @@ def _attribute(data: memoryview) -> tuple[str, Any]:
         if number == 1:
             name = _text(value)
         elif number == 20:
-            kind = int(value)
+            kind = _whole(value)
         elif number == 21:
             return name, Reference(_text(value))
         elif number == 2:
             found[2] = _floats(value)[0]
         elif number == 3:
-            found[3] = _signed(int(value))
+            found[3] = _signed(_whole(value))
         elif number == 4:
             found[4] = bytes(_part(value)).decode("utf-8", "replace")
         elif number == 5:
@@ -363,7 +369,7 @@ def _tensor(data: memoryview) -> Stored:
         if number == 1:
             dims += _ints(value)
         elif number == 2:
-            dtype = DTYPES.get(int(value), "?")
+            dtype = DTYPES.get(_whole(value), "?")
         elif number == 4:
             numbers += _floats(value)
         elif number in (5, 7, 11):
@@ -380,7 +386,7 @@ def _tensor(data: memoryview) -> Stored:
                 key, content = (_text(v), content) if n == 1 else (key, _text(v))
             external[key] = content
         elif number == 14:
-            elsewhere = int(value)
+            elsewhere = _whole(value)
     if len(dims) > 32 or any(n < 0 for n in dims) or math.prod(dims) > 1 << 40:
         raise _Damaged(f"tensor {printable(name, 40)} has the shape {dims[:8]}")
     place = external.get("location", "?") if elsewhere or external else ""
@@ -406,7 +412,7 @@ def _value(data: memoryview) -> ValueInfo:
                 if n == 1:  # tensor_type
                     for m, w in _fields(_part(v)):
                         if m == 1:
-                            dtype = DTYPES.get(int(w), "?")
+                            dtype = DTYPES.get(_whole(w), "?")
                         elif m == 2:
                             shape = tuple(_axis(_part(d)) for k, d in _fields(_part(w)) if k == 1)
     return ValueInfo(name, dtype, shape)
@@ -416,7 +422,7 @@ def _axis(data: memoryview) -> int | str:
     axis: int | str = "?"
     for number, value in _fields(data):
         if number == 1:
-            axis = _signed(int(value))
+            axis = _signed(_whole(value))
         elif number == 2:
             axis = printable(_text(value), 40) or "?"
     return axis if isinstance(axis, str) or axis >= 0 else "?"

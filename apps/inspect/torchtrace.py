@@ -154,7 +154,7 @@ def trace_torch(
             layer.parameters for layer in tracer.layers
         )
         if tracer.unused:
-            tracer.notes.append(f"{tracer.unused:,} parameters take no part (auxiliary heads)")
+            tracer.notes.append(f"{tracer.unused:,} parameters take no part at inference")
     return tracer.report(failure)
 
 
@@ -165,14 +165,14 @@ class _Mode(TorchDispatchMode):
         self.values: dict[int, int] = {}
         """id of a tensor -> its value; ``keep`` holds them, so that no id is used twice."""
         self.keep: list[Any] = []
-        self.stored: dict[int, Tensor] = {}
-        """Parameters, buffers and what is computed of them alone, by id."""
+        self.stored: dict[int, tuple[Tensor, ...]] = {}
+        """Parameters, buffers and what is computed of them alone, by id: what it is made of."""
         self.path: list[str] = []
         self.counted: set[int] = set()
         self.bias: set[int] = set()
         self.last: tuple[str, Any] | None = None
         for tensor in (*net.parameters(), *net.buffers()):
-            self.stored[id(tensor)] = tensor
+            self.stored[id(tensor)] = (tensor,)
         self.trained = {id(p) for p in net.parameters()}
         self.leaves = frozenset(n for n, m in net.named_modules() if not any(m.children()))
 
@@ -215,11 +215,11 @@ class _Mode(TorchDispatchMode):
         return out
 
     def _stored(self, flat: list[Tensor], made: list[Tensor]) -> None:
-        """A tensor that is computed of parameters alone stands for its source."""
-        known = [self.stored[id(t)] for t in flat if id(t) in self.stored]
+        """A tensor that is computed of parameters alone stands for them."""
+        known = tuple(part for t in flat for part in self.stored.get(id(t), ()))
         for tensor in made:
             self.keep.append(tensor)
-            self.stored[id(tensor)] = known[0] if len(known) == 1 else tensor
+            self.stored[id(tensor)] = known
 
     # --------------------------------------------------------------------------------- rows
 
@@ -276,9 +276,8 @@ class _Mode(TorchDispatchMode):
             more = {"view": True}
         parameters = 0
         for tensor in flat:
-            source = self.stored.get(id(tensor))
-            if source is not None and id(tensor) not in self.values:
-                parameters += self._count(source)
+            if id(tensor) not in self.values:
+                parameters += sum(map(self._count, self.stored.get(id(tensor), ())))
         label = ".".join(p for p in self.path[-1:] if p)
         own = self._is_leaf()
         label = label if own and label else f"{label}.{kind.replace(' ', '_')}".lstrip(".")
