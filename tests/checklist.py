@@ -117,7 +117,8 @@ def _sizes() -> Iterator[Line]:
     of, section = "apps/inspect/geometry.py", "Output length"
     for m, k, s, p, want in SIZES:
         yield Line(section, f"(M - K + 2P)/S + 1 for M {m}, K {k}, S {s}, P {p}", float(want),
-                   lambda m=m, k=k, s=s, p=p: geometry(m, k, stride=s, padding=p).exact, of)  # fmt: skip
+                   lambda a=(m, k, s, p): geometry(a[0], a[1], stride=a[2], padding=a[3]).exact,
+                   of)  # fmt: skip
     yield Line(section, "224, 11, 4, 0 by the framework", 54,
                lambda: geometry(224, 11, stride=4).output, of)  # fmt: skip
     for name, p, want in (("narrow", 0, 5), ("wide", 2, 9), ("same", 1, 7)):

@@ -15,6 +15,12 @@ class InspectGroup(AppGroup):
 
     default = "net"
 
+    def _ask_mistyped(self, ctx: click.Context, args: list[str]) -> None:
+        from cnnapps.core.nets import NETS
+
+        if args[0] not in NETS:  # "lenet" is close to "net", and right
+            super()._ask_mistyped(ctx, args)
+
 
 def _output(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option("-o", "--output", metavar="FILE", help=what)
@@ -138,7 +144,7 @@ def conv(**options: Any) -> None:
               help="gaussian, laplacian, edge, emboss, sharpen, mean, sobel-x, sobel-y; for "
               "signals low-pass, high-pass, echo; or rows of numbers.")  # fmt: skip
 @click.option("--true-convolution/--cross-correlation", "true", default=None,
-              help="Turn the kernel by 180 degrees or not (default: signals yes, pictures no).")  # fmt: skip
+              help="Turn the kernel by 180 degrees or not (default: for signals).")  # fmt: skip
 @click.option("--stride", type=click.IntRange(1, 1 << 20), default=1, show_default=True,
               help="Step.")  # fmt: skip
 @click.option("--padding", type=click.Choice(["narrow", "same", "wide"]),

@@ -79,7 +79,8 @@ def diagram(report: NetReport) -> Canvas:
         canvas.polygon([(left, top), (left + slant, top - slant),
                         (left + slant + wide, top - slant), (left + wide, top)], TOP)  # fmt: skip
         canvas.polygon([(left + wide, top), (left + wide + slant, top - slant),
-                        (left + wide + slant, base - slant), (left + wide, base)], SIDE)  # fmt: skip
+                        (left + wide + slant, base - slant), (left + wide, base)],
+                       SIDE)  # fmt: skip
         canvas.rect(left, top, wide, high, FACE)
         middle = x + pitch / 2 - 4
         canvas.text(middle, base + 20, _short(stage.name), size=11, anchor="middle")

@@ -93,14 +93,33 @@ def kernel_picture(weight: np.ndarray, *, cell: int = 0) -> Pixels:
     filters, inputs, high, wide = weight.shape
     top = np.abs(weight).max((1, 2, 3), keepdims=True)
     scaled = weight / np.where(top > 0, top, 1.0)  # -1 ... 1
-    scale = cell or max(1, round((40 if inputs in (1, 3) else 12) / max(high, wide)))
+    scale = cell or max(1, round((40 if inputs in (1, 3) else 24) / max(high, wide)))
     if inputs in (1, 3):
         tiles = np.round(127.5 + 127.5 * scaled).transpose(0, 2, 3, 1)  # (O, h, w, I)
         tiles = np.repeat(tiles, 3, 3) if inputs == 1 else tiles
         columns = math.ceil(math.sqrt(filters * 1.6))
         return _tiles(tiles.astype(np.uint8), columns, scale)
     tiles = diverging(scaled).reshape(filters * inputs, high, wide, 3)
-    return _tiles(tiles, inputs, scale)
+    return _numbered(_tiles(tiles, inputs, scale), inputs, filters)
+
+
+def _numbered(picture: Pixels, columns: int, rows: int) -> Pixels:
+    """The picture with the numbers of its columns above and of its rows on the left."""
+    from cnnapps.apps.inspect.canvas import Canvas
+
+    left, top = 34, 20
+    high, wide = picture.shape[:2]
+    canvas = Canvas((wide + left + 1) // 2, (high + top + 1) // 2, "kernels")
+    size = min(7.0, 0.36 * wide / columns)
+    for x in range(columns):
+        at = (left + (x + 0.5) * wide / columns) / 2
+        canvas.text(at, 7.5, str(x), size=size, anchor="middle")
+    for y in range(rows):
+        at = (top + (y + 0.5) * high / rows) / 2
+        canvas.text(left / 2 - 2, at + size / 3, str(y), size=size, anchor="end")
+    out = canvas.pixels()
+    out[top : top + high, left : left + wide] = picture
+    return out
 
 
 def diverging(values: np.ndarray) -> Pixels:
@@ -262,7 +281,7 @@ def ngrams(
     the window, so the best n-grams are sums of the best units of each place: a best-first search
     over the places' rankings.
     """
-    maps, dimensions, width = weight.shape
+    _, dimensions, width = weight.shape
     if table.shape[1] != dimensions:
         raise ValueError(f"vectors of {table.shape[1]}, filters of {dimensions}")
     count = min(top + 1, len(table))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 
 from cnnapps.apps.inspect.canvas import BLUE, GREY, INK, ORANGE, PALE, Canvas
 from cnnapps.core.errors import InputError
@@ -208,7 +209,7 @@ def draw(g: Geometry) -> Canvas:
         canvas.text(x + cell / 2, bottom + 14, label, size=9 if len(label) < 4 else 7,
                     anchor="middle", colour=colour)  # fmt: skip
     for row, y in ((xs, top), (ys, bottom)):
-        for a, b in zip(list(row), list(row)[1:], strict=False):
+        for a, b in pairwise(row):
             if b != a + 1:
                 canvas.text((row[a] + row[b] + cell) / 2, y + 14, "…", anchor="middle")
     notes = ["grey: padding"] * bool(before) + ["struck out: not read"] * bool(g.unread)
@@ -224,7 +225,7 @@ def _shown(count: int, cut: bool) -> list[int]:
 
 
 def _width(cells: list[int], cell: float, gap: float) -> float:
-    jumps = sum(b != a + 1 for a, b in zip(cells, cells[1:], strict=False))
+    jumps = sum(b != a + 1 for a, b in pairwise(cells))
     return len(cells) * cell + jumps * gap
 
 
@@ -237,7 +238,7 @@ def _places(cells: list[int], cell: float, gap: float) -> dict[int, float]:
     return out
 
 
-# -------------------------------------------------------------------------------------- complexity
+# ------------------------------------------------------------------------------------ complexity
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +268,8 @@ class Complexity:
         lines = []
         for c in self.layers:
             lines.append(
-                f"{c.kernel}x{c.kernel}, {c.inputs} to {c.outputs} channels, {c.side}x{c.side} outputs"
+                f"{c.kernel}x{c.kernel}, {c.inputs} to {c.outputs} channels, "
+                f"{c.side}x{c.side} outputs"
             )
             lines.append(f"  time   {c.side}²·{c.kernel}²·{c.inputs}·{c.outputs} = {c.time:,}")
             lines.append(

@@ -1,7 +1,7 @@
 """The steps of an ONNX graph from the shapes of its inputs: inference in plain numpy.
 
 Every value has a shape; small whole-number tensors, of which exported graphs compute their sizes,
-have their values as well and are computed as the graph says (``Shape``, ``Gather``, ``Concat`` ...).
+have their values as well and are computed as the graph says.
 Weights are never read. The rules are those of the ONNX operator specification.
 """
 
@@ -358,7 +358,9 @@ def labels(graph: Graph) -> list[str]:
     return out
 
 
-CARRIERS = frozenset("Cast CastLike Identity Transpose DequantizeLinear Unsqueeze Reshape".split())
+CARRIERS = frozenset(
+    "Cast CastLike Identity Transpose DequantizeLinear Unsqueeze Reshape".split()  # noqa: SIM905
+)
 WEIGHTED = frozenset(
     [
         "Conv",
@@ -390,7 +392,7 @@ def _path(name: str, op: str) -> str:
     return parts[-1].removeprefix("node_") if len(parts) == 1 else ".".join(parts[-2:])
 
 
-# ------------------------------------------------------------------------------- layers that count
+# ----------------------------------------------------------------------------- layers that count
 
 
 def _need(inputs: Inputs, place: int) -> Value:
@@ -924,7 +926,7 @@ def _topk(node: Node, inputs: Inputs) -> Facts:
     return Facts([out, out], x.dtype, reach="none")
 
 
-# ------------------------------------------------------------------------- values of small tensors
+# ----------------------------------------------------------------------- values of small tensors
 
 
 def _np_slice(given: Mapping[str, Any], x: np.ndarray, *rest: Any) -> np.ndarray:

@@ -338,7 +338,7 @@ class _Mode(TorchDispatchMode):
     def _check(self, name: str, args: Sequence[Any]) -> None:
         """ShapeError in our words, before torch's."""
         if name == "convolution":
-            x, weight, _, stride, padding, dilation, transposed, _, groups = args
+            x, weight, _, _, padding, dilation, transposed, _, groups = args
             wanted = weight.shape[0] if transposed else weight.shape[1] * groups
             dims = weight.dim() - 2
             if x.dim() != dims + 2:
@@ -415,7 +415,7 @@ def _shortcut(name: str, args: Sequence[Any]) -> Any:
 
 
 def _pool_arguments(name: str, args: Sequence[Any]) -> tuple[Any, Shape, Shape, Shape, Shape, bool]:
-    """Tensor, kernel, stride, padding, dilation, ceil_mode; torch leaves out what is the default."""
+    """Tensor, kernel, stride, padding, dilation, ceil_mode; torch leaves out defaults."""
     x, dims = args[0], args[0].dim() - 2
     rest = [*args[2:], *[None] * 5]
     kernel = _spread(args[1], dims)

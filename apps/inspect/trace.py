@@ -146,7 +146,7 @@ class NetReport:
         return table(self)
 
 
-# -------------------------------------------------------------------------------- receptive field
+# ------------------------------------------------------------------------------- receptive field
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def _joined(fields: Sequence[Field | str | None]) -> Field | str | None:
     return tuple(axis for axis in out if isinstance(axis, Axis))
 
 
-# ----------------------------------------------------------------------------------------- tracing
+# --------------------------------------------------------------------------------------- tracing
 
 
 @dataclass(slots=True)
@@ -264,7 +264,7 @@ class Tracer:
         other: Other | None = None,
         module: bool = True,
     ) -> list[int]:
-        """Add a row. ``reach``: a Reach, "whole", "none" (fields end here), or None: as the input."""
+        """Add a row. ``reach``: a Reach, "whole", "none" (fields end here), None: as the input."""
         for shape in shapes:
             if math.prod(shape) > ELEMENTS:
                 raise ShapeError("a tensor that fits a machine", shape_text(shape))
@@ -388,7 +388,7 @@ def shape_text(shape: Sequence[int | str]) -> str:
     return "x".join(map(str, shape)) if shape else "a scalar"
 
 
-# ---------------------------------------------------------------------------------------- grouping
+# -------------------------------------------------------------------------------------- grouping
 
 
 def grouped(report: NetReport, depth: int) -> NetReport:

@@ -46,7 +46,7 @@ def photo(path: Path, height: int = 40, width: int = 60) -> Path:
     return path
 
 
-# --------------------------------------------------------------------------------------- the tables
+# ------------------------------------------------------------------------------------ the tables
 
 
 def test_net_prints_the_table_json_and_diagrams(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_bad_usage_is_one_line(arguments: list[str]) -> None:
     refused(*arguments)
 
 
-# ------------------------------------------------------------------------------------------ convolve
+# -------------------------------------------------------------------------------------- convolve
 
 
 def test_the_course_s_matrix(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_odd_pictures_are_read_and_bad_ones_refused(tmp_path: Path) -> None:
     assert ".png" in refused("convolve", odd[0], "--kernel", "mean", "-o", tmp_path / "x.gif")
 
 
-# ------------------------------------------------------------------------------- filters, the others
+# --------------------------------------------------------------------------- filters, the others
 
 
 def test_text_filters_are_the_strongest_n_grams() -> None:
@@ -214,7 +214,7 @@ def test_text_filters_are_the_strongest_n_grams() -> None:
     found = ngrams(weight, table, list("abcdefghi"), filters=[1], top=30)
     scores = table @ weight[1]
     every = sorted(
-        (scores[a, 0] + scores[b, 1] + scores[c, 2] for a in range(9) for b in range(9) for c in range(9)),
+        (scores[list(abc), [0, 1, 2]].sum() for abc in np.ndindex(9, 9, 9)),
         reverse=True,
     )  # fmt: skip
     np.testing.assert_allclose([n.response for n in found], every[:30], rtol=1e-5)
@@ -270,8 +270,9 @@ def test_activations_and_a_dream_of_a_weights_folder(lenet: Path, tmp_path: Path
 
     good("filters", lenet, "-o", tmp_path / "kernels.png")
     opened = open_graph(str(lenet))
-    layers = [r["name"] for r in json.loads(good("net", lenet, "--json"))["result"]["layers"]]
-    conv = [n for n in layers if "conv" in n][1]
+    rows = json.loads(good("net", lenet, "--json"))["result"]["layers"]
+    layers = [r["name"] for r in rows]
+    conv = [r["name"] for r in rows if r["kind"] == "conv"][1]
     good(
         "filters",
         lenet,

@@ -48,7 +48,7 @@ def info(name: str, shape: Any, kind: int = TensorProto.FLOAT) -> Any:
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-# ------------------------------------------------------------------------------------------- counts
+# ---------------------------------------------------------------------------------------- counts
 
 
 def test_columns_sum_and_flops_are_twice_the_macs() -> None:
@@ -132,11 +132,11 @@ def test_unused_parameters_are_told() -> None:
     assert "42 parameters take no part" in str(report)
 
 
-# ----------------------------------------------------------------------------------- receptive field
+# ------------------------------------------------------------------------------- receptive field
 
 
 def seen_by(net: nn.Module, size: int) -> tuple[int, int]:
-    """(inputs that the middle output depends on along a row, distance between outputs), by autograd."""
+    """(inputs that the middle output reaches along a row, distance between outputs)."""
     x = torch.rand(1, 1, size, size, requires_grad=True, dtype=torch.float64)
     net = net.double()
     for p in net.parameters():
@@ -168,14 +168,14 @@ def test_receptive_field_is_what_gradients_reach(layers: list[nn.Module]) -> Non
 
 def test_branches_see_what_the_widest_sees_and_pooling_over_all_sees_all() -> None:
     report, _ = inspect_net("googlenet")
-    widest = [r for r in report.layers if r.kind == "concat"][0]
+    widest = next(r for r in report.layers if r.kind == "concat")
     assert widest.receptive_field is not None
     assert report.totals.receptive_field == (224, 224)
     up = nn.Sequential(nn.Conv2d(1, 1, 3, stride=2), nn.ConvTranspose2d(1, 1, 2, stride=2))
     assert traced(up, 1, 17, 17).layers[-1].stride == (1, 1)
 
 
-# ------------------------------------------------------------------------------------------- failures
+# -------------------------------------------------------------------------------------- failures
 
 
 def test_the_table_goes_up_to_the_layer_that_fails() -> None:
@@ -199,7 +199,7 @@ def test_too_small_and_wrong_features() -> None:
     assert (failure.name, failure.expected, failure.got) == ("2", "50 features", "60 (1x60)")
 
 
-# ---------------------------------------------------------------------------------------- ONNX files
+# ------------------------------------------------------------------------------------ ONNX files
 
 
 @pytest.mark.parametrize("name", [n for n, _ in installed()])
@@ -384,7 +384,7 @@ def test_damaged_files_are_answered_or_refused(tmp_path: Path) -> None:
             assert "\n" not in str(error)
 
 
-# ------------------------------------------------------------------------------------------ interface
+# ------------------------------------------------------------------------------------- interface
 
 
 def test_contract_of_the_json() -> None:
@@ -402,7 +402,7 @@ def test_load_and_shapes() -> None:
     assert load(batch=2)("lenet").totals.macs == 2 * load()("lenet").totals.macs
     assert parse_shape("3x224×224") == (3, 224, 224)
     for bad in ("", "x", "3x", "3xax4", "0x2", "-1x2", "3x99999999999"):
-        with pytest.raises(ValueError):  # noqa: PT011
+        with pytest.raises(ValueError):
             parse_shape(bad)
 
 
