@@ -7,7 +7,7 @@ Schubert 2017, "Feature Visualization", doi 10.23915/distill.00007):
     the picture is a spectrum      steps are scaled by 1 / frequency, so large shapes move first
     colours are decorrelated       steps follow the colour directions of natural photos
     jitter, scale, rotation        what only works for one exact position is lost
-    blur                           now and then a little, which the ascent has to win against
+    blur                           every second step a little, which the ascent has to win against
 """
 
 from __future__ import annotations
@@ -216,25 +216,26 @@ def maximise(
     draw = torch.Generator().manual_seed(seed)
     rows, columns = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None, :]
     frequency = (rows**2 + columns**2).sqrt()
-    weight = size / frequency.clamp(min=1.0 / size) / size  # (size, size // 2 + 1)
+    # steeper than the 1/f of photos: nets with strided stems reward fine noise
+    weight = frequency.clamp(min=1.0 / size) ** -1.3 * size**-0.3 * 2  # (size, size // 2 + 1)
     shape = (1, channels, size, size // 2 + 1)
     real = torch.randn(*shape, 2, generator=draw) * 0.01
     spectrum = real.requires_grad_()
     mix = torch.tensor(COLOURS) if channels == 3 else torch.eye(channels) * 0.5
-    optimizer = torch.optim.Adam([spectrum], lr=0.05)
+    optimizer = torch.optim.AdamW([spectrum], lr=0.04, weight_decay=0.1)
     responses = []
 
     def picture() -> Tensor:
         flat = torch.fft.irfft2(torch.view_as_complex(spectrum) * weight, s=(size, size))
         flat = flat * (size / 4)
         colour = torch.einsum("oc,nchw->nohw", mix, flat)
-        return torch.sigmoid(colour * 2)  # 0 ... 1
+        return torch.sigmoid(colour)  # 0 ... 1
 
     for step in range(steps):
         optimizer.zero_grad()
         x = _shaken(picture(), draw, size)
-        if step % 8 == 7:
-            x = _blurred(x, 0.7)
+        if step % 2:
+            x = _blurred(x, 0.8)
         out = net((x * 255 - mean) / scale)
         score = out[:, channel].mean()
         (-score).backward()  # type: ignore[no-untyped-call]

@@ -25,7 +25,7 @@ class Peer:
 
 
 def peers(report: NetReport) -> list[Peer]:
-    """The five that people compare: torchinfo 1.8, fvcore 0.1.5, thop 0.1.1, ptflops 0.7.5, torch."""
+    """Five that people compare: torchinfo 1.8, fvcore 0.1.5, thop 0.1.1, ptflops 0.7.5, torch."""
     t = report.totals
     layers = report.layers
     norm_parameters = sum(r.parameters for r in layers if r.kind.endswith("norm"))

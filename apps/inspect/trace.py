@@ -196,18 +196,15 @@ def _joined(fields: Sequence[Field | str | None]) -> Field | str | None:
     known = [f for f in fields if f is not None]
     if not known:
         return None
-    if WHOLE in known:
+    axes = [f for f in known if not isinstance(f, str)]
+    if len(axes) < len(known):
         return WHOLE
-    first = known[0]
-    out = list(first)
-    for other in known[1:]:
-        if isinstance(other, str) or len(other) != len(first):
-            return None
-        out = [
-            Axis(min(a.low, b.low), max(a.high, b.high), max(a.jump, b.jump))
-            for a, b in zip(out, other, strict=True)
-        ]
-    return tuple(axis for axis in out if isinstance(axis, Axis))
+    if len({len(f) for f in axes}) > 1:
+        return None
+    return tuple(
+        Axis(min(a.low for a in each), max(a.high for a in each), max(a.jump for a in each))
+        for each in zip(*axes, strict=True)
+    )
 
 
 # --------------------------------------------------------------------------------------- tracing
