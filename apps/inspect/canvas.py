@@ -128,7 +128,10 @@ class Canvas:
 
     def _write(self, cv2: Any, image: np.ndarray, shape: tuple[Any, ...], scale: int) -> None:
         _, x, y, text, size, anchor, colour = shape
-        at = lambda w: round(x * scale - {"start": 0.0, "middle": w / 2, "end": w}[anchor])  # noqa: E731
+
+        def at(wide: float) -> int:
+            return round(x * scale - {"start": 0.0, "middle": wide / 2, "end": wide}[anchor])
+
         if hasattr(cv2, "FontFace"):  # OpenCV 5 brings a real typeface, with CJK
             face = _face(cv2)
             high = round(size * scale)

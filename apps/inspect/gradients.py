@@ -96,7 +96,7 @@ def worked_example() -> str:
     crop = x[:4, :4]
     back = np.array([[1.0, 2.0], [3.0, 4.0]])
     # one weight and one input by the definition, so that the formulas can be followed by hand
-    terms = [(x[i, j], delta[i, j]) for i, j in np.ndindex(delta.shape)]
+    terms = [(float(x[at]), float(delta[at])) for at in np.ndindex(delta.shape)]
     sum_ = " + ".join(f"{_n(a)}·{_n(d)}" for a, d in terms)
     eps = 1e-6
     bumped = w.copy()

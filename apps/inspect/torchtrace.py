@@ -369,7 +369,9 @@ class _Mode(TorchDispatchMode):
             text = str(error).strip().splitlines()
             expected = f"something else ({text[0] if text else type(error).__name__})"
         kind = op.strip("_").replace("_", " ")
-        kind = {"convolution": "conv", "addmm": "linear", "mm": "linear"}.get(kind, kind)
+        kind = {"convolution": "conv", "addmm": "linear", "mm": "linear", **POOLS}.get(
+            kind if op not in POOLS else op, kind
+        )
         return Failure(name or kind, kind, expected, got)
 
 
