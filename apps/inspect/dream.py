@@ -132,7 +132,7 @@ def _reduce(name: str) -> Callable[..., Tensor]:
 
 
 def _pad(g: Mapping[str, Any], x: Tensor, pads: Any = None, value: Any = None, *_: Any) -> Tensor:
-    given = g.get("pads") if pads is None else pads.flatten().tolist()
+    given = list(g["pads"]) if pads is None else pads.flatten().tolist()
     half = len(given) // 2
     order = [int(p) for i in reversed(range(half)) for p in (given[i], given[i + half])]
     return F.pad(x, order, value=float(value) if value is not None else 0.0)
@@ -144,7 +144,7 @@ def _cast(g: Mapping[str, Any], x: Tensor) -> Tensor:
 
 
 def _axes(g: Mapping[str, Any], axes: Any) -> list[int]:
-    return [int(a) for a in (g.get("axes") if axes is None else axes.flatten().tolist())]
+    return [int(a) for a in (g["axes"] if axes is None else axes.flatten().tolist())]
 
 
 def _unsqueeze(g: Mapping[str, Any], x: Tensor, axes: Any = None) -> Tensor:

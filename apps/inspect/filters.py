@@ -95,10 +95,10 @@ def kernel_picture(weight: np.ndarray, *, cell: int = 0) -> Pixels:
     scaled = weight / np.where(top > 0, top, 1.0)  # -1 ... 1
     scale = cell or max(1, round((40 if inputs in (1, 3) else 24) / max(high, wide)))
     if inputs in (1, 3):
-        tiles = np.round(127.5 + 127.5 * scaled).transpose(0, 2, 3, 1)  # (O, h, w, I)
-        tiles = np.repeat(tiles, 3, 3) if inputs == 1 else tiles
+        grey = np.round(127.5 + 127.5 * scaled).astype(np.uint8).transpose(0, 2, 3, 1)
+        coloured = np.repeat(grey, 3, 3) if inputs == 1 else grey  # (O, h, w, 3)
         columns = math.ceil(math.sqrt(filters * 1.6))
-        return _tiles(tiles.astype(np.uint8), columns, scale)
+        return _tiles(coloured, columns, scale)
     tiles = diverging(scaled).reshape(filters * inputs, high, wide, 3)
     return _numbered(_tiles(tiles, inputs, scale), inputs, filters)
 

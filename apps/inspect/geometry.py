@@ -209,9 +209,9 @@ def draw(g: Geometry) -> Canvas:
         canvas.text(x + cell / 2, bottom + 14, label, size=9 if len(label) < 4 else 7,
                     anchor="middle", colour=colour)  # fmt: skip
     for row, y in ((xs, top), (ys, bottom)):
-        for a, b in pairwise(row):
-            if b != a + 1:
-                canvas.text((row[a] + row[b] + cell) / 2, y + 14, "…", anchor="middle")
+        for one, two in pairwise(row):
+            if two != one + 1:
+                canvas.text((row[one] + row[two] + cell) / 2, y + 14, "…", anchor="middle")
     notes = ["grey: padding"] * bool(before) + ["struck out: not read"] * bool(g.unread)
     said = f" ({', '.join(notes)})" if notes else ""
     canvas.text(30, 238, f"inputs above{said}, outputs below", size=11, colour=GREY)

@@ -662,9 +662,11 @@ def _reduce(node: Node, inputs: Inputs) -> Facts:
         kind = "global mean pool" if node.op == "ReduceMean" else "global max pool"
         other = Other(pooling=math.prod(x.shape))
         return Facts([out], x.dtype, kind, other=other, reach="whole")
+    spent: Other | None = None
+    if node.op in ("ReduceMean", "ReduceMax"):
+        spent = Other(pooling=math.prod(x.shape))
     kind = node.op.removeprefix("Reduce").lower() + " over " + ",".join(map(str, sorted(gone)))
-    other = Other(pooling=math.prod(x.shape)) if node.op in ("ReduceMean", "ReduceMax") else None
-    return Facts([out], x.dtype, kind, other=other, reach="whole" if gone - {0, 1} else None)
+    return Facts([out], x.dtype, kind, other=spent, reach="whole" if gone - {0, 1} else None)
 
 
 def _known(value: Value | None, what: str) -> np.ndarray:
@@ -872,7 +874,7 @@ def _resize(node: Node, inputs: Inputs) -> Facts:
         scales = inputs[1]
     axes = [int(a) % len(x.shape) for a in node.attributes.get("axes") or range(len(x.shape))]
     out = list(x.shape)
-    if sizes is not None and math.prod(sizes.shape):
+    if sizes is not None and 0 not in sizes.shape:
         for axis, n in zip(axes, _known(sizes, "sizes").ravel(), strict=True):
             out[axis] = int(n)
     else:
@@ -1010,7 +1012,7 @@ COMPUTE: dict[str, Callable[..., np.ndarray | None]] = {
     "Greater": lambda g, a, b: np.greater(a, b),
     "GreaterOrEqual": lambda g, a, b: np.greater_equal(a, b),
     "LessOrEqual": lambda g, a, b: np.less_equal(a, b),
-    "Where": lambda g, c, a, b: np.where(c, a, b),
+    "Where": lambda g, c, a, b: np.asarray(np.where(c, a, b)),
     "Cast": _np_cast,
     "CastLike": lambda g, a, b: a.astype(b.dtype),
     "Identity": lambda g, a: a,

@@ -158,9 +158,9 @@ def trace_torch(
     return tracer.report(failure)
 
 
-class _Mode(TorchDispatchMode):
+class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, tracer: Tracer, net: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tracer = tracer
         self.values: dict[int, int] = {}
         """id of a tensor -> its value; ``keep`` holds them, so that no id is used twice."""

@@ -170,6 +170,21 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+def test_rotated_and_cmyk_pictures(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    upright = np.zeros((30, 50, 3), np.uint8)
+    upright[:, :25] = (200, 60, 20)
+    exif = image.Exif()
+    exif[274] = 6  # to be turned by 90 degrees to the right
+    image.fromarray(np.rot90(upright).copy()).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    image.fromarray(upright).convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
+    for name in ("turned.jpg", "cmyk.jpg"):
+        good("convolve", tmp_path / name, "--kernel", "identity", "-o", tmp_path / "out.png")
+        got = read_picture(tmp_path / "out.png").rgb.astype(int)
+        assert got.shape == (30, 50, 3), name
+        assert np.abs(got[:, :20] - [200, 60, 20]).mean() < 12, name
+
+
 def test_odd_pictures_are_read_and_bad_ones_refused(tmp_path: Path) -> None:
     def write(name: str, array: Any, *options: int) -> Path:
         assert cv2.imwrite(str(tmp_path / name), array, list(options))
