@@ -24,7 +24,7 @@ import click
 import numpy as np
 
 from cnnapps.apps.textcls.data import SETS, Dataset, normalise, overlap, phrases, read_set
-from cnnapps.core.errors import DependencyError, InputError, need
+from cnnapps.core.errors import DependencyError, InputError, TrainingError, need
 from cnnapps.core.files import write_bytes
 
 __all__ = [
@@ -139,6 +139,17 @@ def refuse_leaks(name: str, training: Sequence[str], folder: Path) -> None:
 # --------------------------------------------------------------------------------------- our nets
 
 
+def _fit(run: Path, *arguments: Any, **options: Any) -> Any:
+    """``train.fit``, going on where a killed run of the same cell left its checkpoint."""
+    from cnnapps.apps.textcls.train import fit
+
+    if any(run.glob("step-*.pt")):
+        with contextlib.suppress(TrainingError):  # of another recipe or other data: start anew
+            return fit(*arguments, run=run, resume=True, quiet=True, **options)
+        shutil.rmtree(run)
+    return fit(*arguments, run=run, quiet=True, **options)
+
+
 def _units_and_vectors(split: Split, folders: Sequence[str], seed: int, *, given: bool,
                        words: Sequence[str] = ()) -> tuple[Any, np.ndarray]:  # fmt: skip
     """Words of the training part, then those of the others; their vectors.
@@ -160,15 +171,16 @@ def _units_and_vectors(split: Split, folders: Sequence[str], seed: int, *, given
 def _kim(cell: Cell, split: Split, folders: Sequence[str], settings: Sequence[str],
          run: Path) -> np.ndarray:  # fmt: skip
     """One of the paper's variants with the paper's recipe; dev stops it, as in the paper."""
-    from cnnapps.apps.textcls.train import encode, fit, logits_of, paper
+    from cnnapps.apps.textcls.train import encode, logits_of, paper
 
     texts, targets = split.train
     phrases_too = len(texts) > split.sentences
     units, vectors = _units_and_vectors(split, folders, cell.seed, given=cell.system != "rand")
     recipe = paper(cell.system, patience=4, epochs=6 if phrases_too else 25, seed=cell.seed)
-    fitted = fit(
+    fitted = _fit(
+        run,
         texts, targets, _labels(split), units=units, vectors=vectors,
-        recipe=recipe.updated(*settings), run=run, dev=split.dev, quiet=True,
+        recipe=recipe.updated(*settings), dev=split.dev,
     )  # fmt: skip
     return logits_of(fitted.net, encode(units, split.test[0], 10_000)).argmax(1)
 
@@ -197,7 +209,7 @@ def quality_net(split: Split, folders: Sequence[str], seed: int, settings: Seque
     """
     from cnnapps.apps.textcls import minilm
     from cnnapps.apps.textcls.distil import mixed
-    from cnnapps.apps.textcls.train import TextRecipe, encode, fit, logits_of
+    from cnnapps.apps.textcls.train import TextRecipe, encode, logits_of
 
     if keep.is_file():
         with np.load(keep, allow_pickle=False) as stored:
@@ -214,9 +226,10 @@ def quality_net(split: Split, folders: Sequence[str], seed: int, settings: Seque
         epochs=2, lr=1e-3, batch=32, precision="bf16", ema=0.99, warmup=0.1, schedule="linear",
         smoothing=0.05, weight_decay=0.01, clip=1.0, unknown=0.0, max_units=128, seed=seed,
     ).updated(*settings)  # fmt: skip
-    fitted = fit(
+    fitted = _fit(
+        run,
         [texts[i] for i in chosen], targets[chosen], _labels(split), units=units, recipe=recipe,
-        run=run, start=net, quiet=True,
+        start=net,
     )  # fmt: skip
 
     def ask(asked: Sequence[str]) -> np.ndarray:
@@ -243,7 +256,7 @@ def _student(cell: Cell, split: Split, lever: str, folders: Sequence[str],
              settings: Sequence[str], run: Path, keep: Path) -> np.ndarray:  # fmt: skip
     """Kim's CNN with the default recipe, up to and including ``lever``."""
     from cnnapps.apps.textcls.predict import softmax
-    from cnnapps.apps.textcls.train import TextRecipe, encode, fit, logits_of
+    from cnnapps.apps.textcls.train import TextRecipe, encode, logits_of
 
     level = LEVERS.index(lever)
     texts, targets = _with_dev(split)
@@ -268,9 +281,9 @@ def _student(cell: Cell, split: Split, lever: str, folders: Sequence[str],
         epochs=epochs, batch=batch, widths=WIDTHS.get(cell.set, (1, 2, 3, 4, 5)), seed=cell.seed,
         bottleneck=200, soft=0.8, ema=0.995, unknown=0.02,
     ).updated(*settings)  # fmt: skip
-    fitted = fit(
-        texts, targets, _labels(split), units=units, vectors=vectors, recipe=recipe, run=run,
-        teacher=p, quiet=True,
+    fitted = _fit(
+        run,
+        texts, targets, _labels(split), units=units, vectors=vectors, recipe=recipe, teacher=p,
     )  # fmt: skip
     return logits_of(fitted.net, encode(units, split.test[0], 10_000)).argmax(1)
 
