@@ -143,6 +143,8 @@ def _fit(run: Path, *arguments: Any, **options: Any) -> Any:
     """``train.fit``, going on where a killed run of the same cell left its checkpoint."""
     from cnnapps.apps.textcls.train import fit
 
+    # a net with an encoder writes 270 MB: rarely, where other programs want the machine too
+    options["recipe"] = dataclasses.replace(options["recipe"], checkpoint_seconds=300.0)
     if any(run.glob("step-*.pt")):
         with contextlib.suppress(TrainingError):  # of another recipe or other data: start anew
             return fit(*arguments, run=run, resume=True, quiet=True, **options)

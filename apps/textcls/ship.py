@@ -422,7 +422,7 @@ def chinese(place: Place) -> None:
     units = build_characters(texts, min_count=2)
     dev = place.texts("zh_reviews", "dev")
     fitted = fit(
-        everything, hard, SENTIMENT, units=units, vectors=random_vectors(len(units), 128, 1),
+        everything, hard, SENTIMENT, units=units, vectors=random_vectors(len(units), 96, 1),
         recipe=CHINESE, run=place.runs / "chinese", dev=dev,
         teacher=np.stack([1 - positive, positive], 1).astype(np.float32),
     )  # fmt: skip
@@ -443,9 +443,9 @@ def chinese(place: Place) -> None:
            [("zh_reviews", "dev"), ("zh_reviews", "dev-ood")])  # fmt: skip
 
 
-CLAUSES = 60_000
+CLAUSES = 45_000
 CHINESE = TextRecipe(
-    epochs=4, batch=100, lr=2e-3, widths=(1, 2, 3, 4), maps=100, ema=0.998, seed=1, max_units=150,
+    epochs=3, batch=100, lr=2e-3, widths=(1, 2, 3, 4), maps=64, ema=0.998, seed=1, max_units=120,
     word_dropout=0.1, unknown=0.0, soft=0.5, precision="bf16",
 )  # fmt: skip
 
