@@ -245,6 +245,7 @@ def quality_net(split: Split, folders: Sequence[str], seed: int, settings: Seque
     answers = ask([*own, *made])
     buffer = io.BytesIO()
     np.savez(buffer, test=test, texts=np.array([*own, *made]), logits=answers, own=len(own))
+    keep.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(keep, buffer.getvalue())
     return Taught(test, [*own, *made], answers, len(own))
 
