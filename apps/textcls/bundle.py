@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cnnapps.apps.textcls.tokens import read_units
-from cnnapps.core.errors import InputError, need
+from cnnapps.core.errors import InputError, WeightsError, need
 from cnnapps.core.weights import Weights
 
 __all__ = ["bundle"]
@@ -36,7 +36,10 @@ def bundle(weights: Weights, *, max_bytes: int | None = None) -> tuple[bytes, in
             kept -= max(8, kept // 100)
         if kept < 100:
             raise InputError("--max-mb", f"at least {len(_assemble(weights, 100)) / 1e6:.2f} MB")
-    return data, kept, _difference(weights, data, kept)
+    difference = _difference(weights, data, kept)
+    if not difference <= 1e-4:  # also refuses NaN
+        raise WeightsError(weights.folder, f"the file's scores differ by {difference:.1e}")
+    return data, kept, difference
 
 
 def _assemble(weights: Weights, kept: int) -> bytes:

@@ -182,7 +182,9 @@ def export(
 @main.command()
 @click.option("--data", required=True, metavar="FOLDER", help="mr.tsv.xz, sst1.tsv.xz, ...")
 @click.option("--sets", default="all", show_default=True, help="mr,sst1,sst2,subj,trec,cr,mpqa")
-@click.option("--variants", default="all", show_default=True, help="rand,static,...; all or none")
+@click.option(
+    "--variants", default="all", show_default=True, help="rand,static,...; all, none or levers"
+)
 @click.option("--folds", default="all", show_default=True, help="0,1,2 or all")
 @click.option("--seeds", default="1", show_default=True, help="1,2,3")
 @click.option(
