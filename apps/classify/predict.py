@@ -24,6 +24,8 @@ from cnnapps.core.weights import Weights, find, open_weights
 __all__ = ["ClassResult", "Classifier", "Guess", "Preparation", "load", "softmax"]
 
 TOP = 5
+STEP = 32
+"""Pixels of the picture per place of the maps: sides of whole pictures are multiples of it."""
 BATCH = 16
 """Pictures that a net sees at once: at 224 pixels about 90 MB of activations."""
 
@@ -65,7 +67,9 @@ class Preparation:
     """How a picture becomes the net's input; the card's ``preparation``.
 
     The middle ``crop`` of the shorter side, resized to ``size`` pixels a side, as ``channels``
-    (3 RGB, 1 grey), then (value - mean) / scale.
+    (3 RGB, 1 grey), then (value - mean) / scale. With ``whole`` (nets without dense layers) the
+    whole picture, up to twice as long as high or the other way round: its shorter side becomes
+    ``size``, the longer one a multiple of STEP, and the net's mean is over more places.
     """
 
     size: int
@@ -73,6 +77,7 @@ class Preparation:
     crop: float = 1.0
     mean: float = 127.5
     scale: float = 127.5
+    whole: bool = False
     kind: str = "picture"
     """picture | digit: ``digit`` is a tile that apps.classify.digits cuts out."""
 
@@ -81,15 +86,26 @@ class Preparation:
             raise ValueError("size, channels or crop is impossible")
         if not (self.scale > 0 and self.kind in ("picture", "digit")):
             raise ValueError("scale or kind is impossible")
+        if self.whole and (self.size % STEP or self.crop != 1):
+            raise ValueError(f"whole pictures need a size that {STEP} divides, and crop 1")
 
     def box(self, width: int, height: int) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) of what the net sees of a picture, in its pixels."""
         side = max(1, round(self.crop * min(width, height)))
-        x, y = (width - side) // 2, (height - side) // 2
-        return x, y, x + side, y + side
+        wide, high = (min(n, 2 * side) if self.whole else side for n in (width, height))
+        x, y = (width - wide) // 2, (height - high) // 2
+        return x, y, x + wide, y + high
+
+    def shape(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) in the net of such a box."""
+        if not self.whole:
+            return self.size, self.size
+        scale = self.size / min(width, height)
+        wide, high = (max(self.size, round(n * scale / STEP) * STEP) for n in (width, height))
+        return wide, high
 
     def pixels(self, rgb: Pixels) -> Pixels:
-        """(H, W, 3) uint8 -> (size, size, channels) uint8.
+        """(H, W, 3) uint8 -> (size, size, channels) uint8; with ``whole`` (h, w, channels).
 
         Reduced by area averages, so that nothing finer than the new pixels remains; enlarged by
         cubic interpolation.
@@ -99,12 +115,13 @@ class Preparation:
         part = rgb[y0:y1, x0:x1]
         if self.channels == 1:
             part = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
-        how = cv2.INTER_AREA if x1 - x0 > self.size else cv2.INTER_CUBIC
-        part = cv2.resize(part, (self.size, self.size), interpolation=how)
-        return part.reshape(self.size, self.size, self.channels)
+        shape = self.shape(x1 - x0, y1 - y0)
+        how = cv2.INTER_AREA if min(x1 - x0, y1 - y0) > self.size else cv2.INTER_CUBIC
+        part = cv2.resize(part, shape, interpolation=how)
+        return part.reshape(shape[1], shape[0], self.channels)
 
     def input(self, pixels: Pixels) -> Floats:
-        """(size, size, channels) uint8 -> (channels, size, size) float32."""
+        """(h, w, channels) uint8 -> (channels, h, w) float32."""
         values = (pixels.astype(np.float32) - np.float32(self.mean)) / np.float32(self.scale)
         return np.ascontiguousarray(values.transpose(2, 0, 1))
 
@@ -191,9 +208,16 @@ class Classifier:
         """Answers in order, ``size`` pictures at a time; the same answers as one by one."""
         source = iter(items)
         while chunk := [self.prepare(item) for item in islice(source, size)]:
-            logits, maps = self.run(np.stack([p.input for p in chunk]))
+            shapes: dict[tuple[int, ...], list[int]] = {}  # whole pictures differ in shape
             for i, prepared in enumerate(chunk):
-                yield self._result(logits[i], maps[i] if maps is not None else None, prepared)
+                shapes.setdefault(prepared.input.shape, []).append(i)
+            answers: dict[int, ClassResult] = {}
+            for members in shapes.values():
+                logits, maps = self.run(np.stack([chunk[i].input for i in members]))
+                for k, i in enumerate(members):
+                    own = maps[k] if maps is not None else None
+                    answers[i] = self._result(logits[k], own, chunk[i])
+            yield from (answers[i] for i in range(len(chunk)))
 
     def run(self, pixels: Floats) -> tuple[Floats, Floats | None]:
         """(N, C, S, S) -> logits (N, classes), and the maps (N, K, H', W') if there are any."""
