@@ -49,10 +49,11 @@ def scaled_width(channels: int, factor: float) -> int:
 class EfficientNetLite(Net):
     """(N, channels, size, size) -> (N, classes); Lite0: 4,652,008 parameters, 224 pixels.
 
-    The published weights know pictures as (RGB - 127) / 128, the middle 7/8 of the shorter side,
-    resized bicubically. Padding is TensorFlow's (EndPad). ``drop`` is the stochastic depth of the
-    last block, falling linearly to 0 at the first. Below 64 pixels the stem has stride 1: the
-    weights still fit, but were learned on larger things.
+    The published weights know pictures as (RGB - 127) / 128, RGB in 0 ... 255: a square from the
+    middle, S/(S + 32) of the shorter side, resized bicubically to S = 224 (Lite0). Padding is
+    TensorFlow's (EndPad). ``drop`` is the stochastic depth of the last block, falling linearly to
+    0 at the first. Below 64 pixels the stem has stride 1: the weights still fit, but were learned
+    on larger things.
     """
 
     package_names: ClassVar[Rules] = (

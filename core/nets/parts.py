@@ -13,10 +13,19 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from cnnapps.core.blocks import ConvBlock
 from cnnapps.core.errors import InputError
 
-__all__ = ["Net", "WithAux", "hidden_layers", "initialise", "need_size", "small_input"]
+__all__ = [
+    "Net",
+    "Rules",
+    "Stem",
+    "WithAux",
+    "coarse_stem",
+    "hidden_layers",
+    "initialise",
+    "need_size",
+    "small_input",
+]
 
 Rules = tuple[tuple[str, str | None], ...]
 """(regular expression, replacement) pairs that turn foreign parameter names into ours, tried in
@@ -59,12 +68,16 @@ class WithAux(NamedTuple):
     aux: tuple[Tensor, ...]
 
 
-def initialise(net: nn.Module, *, relu: bool = True) -> None:
+def initialise(net: nn.Module, *, relu: bool = True, scores: nn.Module | None = None) -> None:
     """Start values for every convolution and linear layer; biases zero, norms as they are.
 
     ReLU layers: normal with variance 2/inputs (He et al. 2015, section 2.2), or each layer would
     halve the signal; others: uniform (Glorot & Bengio 2010, eq. 16). The last linear layer is
-    small, so that training begins at a loss of ln(classes).
+    small, so that training begins near a loss of ln(classes).
+
+    Where the scores themselves pass a ReLU (NiN, SqueezeNet), ``scores`` is the layer before it:
+    small, with a bias of 1. A common shift changes no probability, but without it the first steps
+    can push every score below zero, where no gradient brings it back.
     """
     last = None
     for layer in net.modules():
@@ -78,7 +91,10 @@ def initialise(net: nn.Module, *, relu: bool = True) -> None:
             if isinstance(layer, nn.Linear):
                 last = layer
     if last is not None and relu:
-        nn.init.normal_(last.weight, std=1 / math.sqrt(10 * last.in_features))
+        nn.init.normal_(last.weight, std=0.1 / math.sqrt(last.in_features))
+    if isinstance(scores, nn.Conv2d) and scores.bias is not None:
+        nn.init.normal_(scores.weight, std=0.1 / math.sqrt(scores.weight[0].numel()))
+        nn.init.ones_(scores.bias)
 
 
 def hidden_layers(inputs: int, widths: tuple[int, ...], *, dropout: float) -> nn.Sequential:
@@ -95,16 +111,22 @@ def small_input(size: int) -> bool:
     return size < 64
 
 
-def coarse_stem(channels: int, width: int, size: int) -> tuple[ConvBlock, int]:
-    """AlexNet's and NiN's first layer, 11x11 at stride 4, and what it leaves of ``size``.
+class Stem(NamedTuple):
+    """The first layer's kernel, stride and zeros on each side, in pixels."""
 
-    Smaller pictures get a finer one: 7x7 at stride 2 below 128 pixels, 5x5 at stride 1 below 64.
+    kernel: int
+    stride: int
+    padding: int
+
+
+def coarse_stem(size: int, *, padding: int = 0) -> Stem:
+    """AlexNet's and NiN's: 11x11 at stride 4; smaller pictures get a finer one.
+
+    Below 128 pixels 7x7 at stride 2, below 64 5x5 at stride 1, both with "same" padding.
     """
     if small_input(size):
-        return ConvBlock(channels, width, kernel=5), size
-    if size < 128:
-        return ConvBlock(channels, width, kernel=7, stride=2), (size - 1) // 2 + 1
-    return ConvBlock(channels, width, kernel=11, stride=4, padding="narrow"), (size - 11) // 4 + 1
+        return Stem(5, 1, 2)
+    return Stem(7, 2, 3) if size < 128 else Stem(11, 4, padding)
 
 
 def need_size(net: str, size: int, least: int) -> None:
