@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from cnnapps.core import nets
+from cnnapps.core.blocks import EndPad
 from cnnapps.core.nets.parts import Net
 
-__all__ = ["NETS", "answering", "linear_head", "new_head"]
+__all__ = ["NETS", "answering", "fixed_padding", "linear_head", "new_head"]
 
 
 def answering(net: Net) -> Net:
@@ -34,6 +35,19 @@ def answering(net: Net) -> Net:
 
     net.__dict__["predict"] = predict
     return net
+
+
+def fixed_padding(net: Net) -> None:
+    """For sides that every stride divides: TensorFlow's padding as plain numbers, in place.
+
+    There it doesn't depend on the size, and a graph for pictures of any such size can be traced.
+    """
+    for module in list(net.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, EndPad):
+                zeros = max(child.kernel - child.stride, 0)
+                pair = (zeros // 2, zeros - zeros // 2)
+                setattr(module, name, nn.ZeroPad2d((*pair, *pair)))
 
 
 def linear_head(net: Net) -> str | None:

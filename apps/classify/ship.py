@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from cnnapps.apps.classify.digits import SIDE, cut, find_digits, find_ink
 from cnnapps.apps.classify.evaluate import confusion, wilson
-from cnnapps.apps.classify.net import answering, linear_head
+from cnnapps.apps.classify.net import answering, fixed_padding, linear_head
 from cnnapps.apps.classify.predict import Preparation
 from cnnapps.apps.classify.train import DIGITS, fit, logits_of, save
 from cnnapps.core.card import Card, Metric, Source
@@ -104,6 +104,7 @@ def main() -> None:
 def imagenet(wheel: str, output: str) -> None:
     """EfficientNet-Lite0, 1000 ImageNet classes, from the package's wheel."""
     net = answering(lite0(wheel))
+    fixed_padding(net)
     head = linear_head(net)
     rng = np.random.default_rng(1)
     examples = [
