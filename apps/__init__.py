@@ -3,4 +3,5 @@
 APPS: dict[str, str] = {
     "textcls": "cnnapps.apps.textcls",
     "go-policy": "cnnapps.apps.go_policy",
+    "classify": "cnnapps.apps.classify",
 }

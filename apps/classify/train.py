@@ -66,7 +66,7 @@ class ClassifyRecipe(Recipe):
 
 
 DIGITS = ClassifyRecipe(
-    epochs=60, lr=3e-3, rotate=12, zoom=0.12, shear=0.15, shift=0.055, flip=False, elastic=1.0,
+    epochs=40, lr=3e-3, rotate=12, zoom=0.12, shear=0.15, shift=0.055, flip=False, elastic=1.0,
     contrast=0.0,
 )  # fmt: skip
 """For handwritten digits at 28 pixels."""
