@@ -75,7 +75,8 @@ def _words(
     middle_y = float((positive.sum(1) * (np.arange(h) + 0.5)).sum()) / total / h
     middle_x = float((positive.sum(0) * (np.arange(w) + 0.5)).sum()) / total / w
     name = _third(middle_y, "upper", "lower"), _third(middle_x, "left", "right")
-    where = " ".join(part for part in name if part) or "middle"
+    where = " ".join(part for part in name if part)
+    where = f"{where} part" if where else "middle"
     share = float(positive[rows[0] : rows[1], columns[0] : columns[1]].sum()) / total
     left, top, right, bottom = focus
     return focus, (
@@ -126,9 +127,7 @@ def overlay(rgb: Pixels, said: Explanation, *, strength: float = 0.62) -> Pixels
 
 
 def _warm(heat: Floats) -> Floats:
-    """Black, red, orange, yellow, pale: lightness grows with heat, so it reads in grey too."""
-    stops = np.array([0.0, 0.35, 0.65, 0.88, 1.0])
-    colours = np.array(
-        [[60, 0, 40], [190, 20, 40], [245, 110, 20], [255, 205, 50], [255, 250, 200]], np.float32
-    )
+    """Dark red, red, orange, yellow: lightness grows with heat, so it reads in grey too."""
+    stops = np.array([0.0, 0.4, 0.75, 1.0])
+    colours = np.array([[90, 0, 40], [205, 25, 35], [250, 120, 10], [255, 225, 40]], np.float32)
     return np.stack([np.interp(heat, stops, colours[:, c]) for c in range(3)], 2).astype(np.float32)
