@@ -253,6 +253,7 @@ def _all() -> list[NetSpec]:
             GOOGLENET,
             "the paper's, Inception v1: biases, response norms, 5x5; aux=True for side heads",
             small=_FINE,
+            least=8,
         ),
         photo(
             "googlenet-torchvision",
@@ -260,6 +261,7 @@ def _all() -> list[NetSpec]:
             GOOGLENET,
             "batch norm, 3x3 where the paper has 5x5; aux=True for side heads",
             small=_FINE,
+            least=8,
             torchvision="googlenet",
             kind="torchvision",
         ),

@@ -72,7 +72,7 @@ class AlexNet(Net):
             side = output_length(side, 3, stride=2)
         self.dense = hidden_layers(256 * side * side, (dense, dense), dropout=dropout)
         self.fc = nn.Linear(dense, classes)
-        initialise(self)
+        initialise(self, self.fc)
 
     def maps(self, x: Tensor) -> Tensor:
         x = self.norm(self.conv1(x))  # (N, 96, 55, 55); 54 from 224 pixels
@@ -132,7 +132,7 @@ class AlexNetOneTower(Net):
         # torchvision drops out before each hidden layer, not after: none behind the last
         self.dense[-1] = nn.Identity()
         self.fc = nn.Linear(dense, classes)
-        initialise(self)
+        initialise(self, self.fc)
 
     def maps(self, x: Tensor) -> Tensor:
         x = self.pool(self.conv1(x))  # (N, 64, 27, 27)

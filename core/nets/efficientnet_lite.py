@@ -126,7 +126,7 @@ class EfficientNetLite(Net):
         self.mean = GlobalPool()
         self.dropout = nn.Dropout(own_dropout if dropout is None else dropout)
         self.fc = nn.Linear(1280, classes)
-        initialise(self)
+        initialise(self, self.fc)
 
     def maps(self, x: Tensor) -> Tensor:
         x = self.stem(self.pad(x))  # (N, 32, 112, 112)

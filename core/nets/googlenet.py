@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cnnapps.core.blocks import ConvBlock, GlobalPool, InceptionV1, Norm, Pool, output_length
 from cnnapps.core.nets.alexnet import response_norm
-from cnnapps.core.nets.parts import Net, Rules, WithAux, initialise, small_input
+from cnnapps.core.nets.parts import Net, Rules, WithAux, initialise, need_size, small_input
 
 __all__ = ["MODULES", "GoogLeNet", "SideHead"]
 
@@ -35,6 +35,11 @@ MODULES: dict[str, tuple[int, int, tuple[int, int], tuple[int, int], int]] = {
     "5b": (832, 384, (192, 384), (48, 128), 128),
 }
 """Table 1: inputs, 1x1, (3x3 reduce, 3x3), (5x5 reduce, 5x5), pool projection."""
+
+
+def pooled(side: int) -> int:
+    """What 3x3 pooling at stride 2 leaves, rounded up: ceil((M - 3) / 2) + 1."""
+    return -((3 - side) // 2) + 1
 
 
 class SideHead(nn.Module):
@@ -109,6 +114,7 @@ class GoogLeNet(Net):
     ) -> None:
         if kind not in ("paper", "torchvision", "slides"):
             raise ValueError(f"kind {kind!r} is none of paper, torchvision, slides")
+        need_size("googlenet", size, 8 if kind != "slides" else 1)
         super().__init__()
         if kind != "torchvision":
             self.torchvision_names = ()  # type: ignore[misc]
@@ -151,14 +157,16 @@ class GoogLeNet(Net):
         self.dropout = nn.Dropout(wanted if dropout is None else dropout)
         self.fc = nn.Linear(1024, classes)
 
-        side = -(-size // (4 if small else 16))  # of the maps of stage 4
+        side = size if small else pooled((size + 1) // 2)
+        side = pooled(pooled(side))  # of the maps of stage 4
         self.aux1: SideHead | None = None
         self.aux2: SideHead | None = None
         if aux:
             adaptive = kind != "paper"
             self.aux1 = SideHead(512, classes, side=side, adaptive=adaptive, norm=norm, eps=eps)
             self.aux2 = SideHead(528, classes, side=side, adaptive=adaptive, norm=norm, eps=eps)
-        initialise(self)
+        heads = [head.fc2 for head in (self.aux1, self.aux2) if head is not None]
+        initialise(self, self.fc, *heads)
 
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The maps that the side heads and the last layer read."""

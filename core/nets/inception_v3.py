@@ -172,7 +172,7 @@ class InceptionV3(Net):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(2048, classes)
         self.aux = SideHead(classes) if aux else None
-        initialise(self)
+        initialise(self, self.fc, *([] if self.aux is None else [self.aux.fc]))
 
     def stages(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The maps that the side head and the last layer read."""

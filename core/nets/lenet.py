@@ -150,7 +150,10 @@ class LeNet(Net):
         self.fc2 = nn.Linear(120, 84)
         self.fc3 = nn.Linear(84, classes)
         self.activation = make_activation(activation)
-        initialise(self, relu=activation == "relu")
+        if activation == "relu":
+            initialise(self, self.fc3)
+        else:
+            initialise(self, relu=False)
 
     def maps(self, x: Tensor) -> Tensor:
         x = self.pool(self.conv1(x))  # (N, 6, 14, 14); 12 without padding

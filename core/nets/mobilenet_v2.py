@@ -77,7 +77,7 @@ class MobileNetV2(Net):
         self.mean = GlobalPool()
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(1280, classes)
-        initialise(self)
+        initialise(self, self.fc)
 
     def maps(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # (N, 32, 112, 112)

@@ -68,18 +68,17 @@ class WithAux(NamedTuple):
     aux: tuple[Tensor, ...]
 
 
-def initialise(net: nn.Module, *, relu: bool = True, scores: nn.Module | None = None) -> None:
+def initialise(net: nn.Module, *scores: nn.Module, relu: bool = True) -> None:
     """Start values for every convolution and linear layer; biases zero, norms as they are.
 
     ReLU layers: normal with variance 2/inputs (He et al. 2015, section 2.2), or each layer would
-    halve the signal; others: uniform (Glorot & Bengio 2010, eq. 16). The last linear layer is
-    small, so that training begins near a loss of ln(classes).
+    halve the signal; others: uniform (Glorot & Bengio 2010, eq. 16).
 
-    Where the scores themselves pass a ReLU (NiN, SqueezeNet), ``scores`` is the layer before it:
-    small, with a bias of 1. A common shift changes no probability, but without it the first steps
-    can push every score below zero, where no gradient brings it back.
+    ``scores`` are the layers that end in scores. They start small, so that training begins at a
+    loss of ln(classes). A convolution there is followed by a ReLU (NiN, SqueezeNet) and gets a bias
+    of 1: a common shift changes no probability, but without it the first steps can push every
+    score below zero, where no gradient brings it back.
     """
-    last = None
     for layer in net.modules():
         if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
             if relu:
@@ -88,13 +87,11 @@ def initialise(net: nn.Module, *, relu: bool = True, scores: nn.Module | None = 
                 nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-            if isinstance(layer, nn.Linear):
-                last = layer
-    if last is not None and relu:
-        nn.init.normal_(last.weight, std=0.1 / math.sqrt(last.in_features))
-    if isinstance(scores, nn.Conv2d) and scores.bias is not None:
-        nn.init.normal_(scores.weight, std=0.1 / math.sqrt(scores.weight[0].numel()))
-        nn.init.ones_(scores.bias)
+    for layer in scores:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.normal_(layer.weight, std=0.1 / math.sqrt(layer.weight[0].numel()))
+            if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+                nn.init.ones_(layer.bias)
 
 
 def hidden_layers(inputs: int, widths: tuple[int, ...], *, dropout: float) -> nn.Sequential:

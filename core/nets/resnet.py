@@ -101,7 +101,7 @@ class ResNet(Net):
         self.stage4 = stage(256 * wide, 512, n4, 2)
         self.mean = GlobalPool()
         self.fc = nn.Linear(512 * wide, classes)
-        initialise(self)
+        initialise(self, self.fc)
 
     def maps(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # (N, 64, 112, 112)
@@ -145,7 +145,7 @@ class ResNetCIFAR(Net):
         self.stage3 = stage(32, 64, 2)
         self.mean = GlobalPool()
         self.fc = nn.Linear(64, classes)
-        initialise(self)
+        initialise(self, self.fc)
 
     def maps(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # (N, 16, 32, 32)

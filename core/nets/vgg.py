@@ -100,7 +100,7 @@ class VGG(Net):
         self.side = side
         self.dense = hidden_layers(inputs * side * side, (hidden, hidden), dropout=dropout)
         self.fc = nn.Linear(hidden, classes)
-        initialise(self)
+        initialise(self, self.fc)
 
     def maps(self, x: Tensor) -> Tensor:
         # (N, 64, 112, 112), (N, 128, 56, 56), (N, 256, 28, 28), (N, 512, 14, 14) behind each stage

@@ -15,6 +15,16 @@ FULL_LAYERS = ("alexnet", "vgg")
 """Names that begin so have wide full layers, which tests make narrow."""
 
 
+FAMILIES = (
+    *("cnn", "lenet5", "lenet", "lenet-deck", "alexnet", "alexnet-torchvision", "alexnet-deck"),
+    *("vgg11-lrn", "vgg16-c", "vgg11-deck-8", "nin-deck", "nin-cifar"),
+    *("googlenet", "googlenet-torchvision", "googlenet-deck", "inception-v3"),
+    *("resnet18-deck", "resnet18", "resnet50", "resnet20", "squeezenet", "mobilenet-v2"),
+    "efficientnet-lite0",
+)
+"""One of each kind: the others only repeat more of the same blocks."""
+
+
 def small(name: str, **arguments: Any) -> tuple[Net, Tensor]:
     """The net for small grey pictures in three classes, and two such pictures."""
     side = max(28, spec(name).least)
@@ -51,8 +61,8 @@ def count(name: str, **arguments: Any) -> tuple[int, int, dict[str, tuple[int, .
 
     for path, layer in net.named_modules():
         layer.register_forward_hook(hook(path))
-    channels, height, width = spec(name).input
-    size = arguments.get("size", height)
+    channels, side, _ = spec(name).input
+    size = arguments.get("size", side)
     x = torch.empty(1, arguments.get("channels", channels), size, size, device="meta")
     net(x)
     return sum(p.numel() for p in net.parameters()), macs, shapes

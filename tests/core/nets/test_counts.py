@@ -63,7 +63,9 @@ def test_every_net_has_its_numbers_here() -> None:
 
 @pytest.mark.parametrize("name", TABLE)
 def test_parameters_and_multiply_adds(name: str) -> None:
-    assert count(name)[:2] == TABLE[name]
+    parameters, macs, shapes = count(name)
+    assert (parameters, macs) == TABLE[name]
+    assert shapes[""] == (NETS[name].classes,)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from cnnapps.core.errors import InputError
 from cnnapps.core.nets import NETS, build, spec
 from cnnapps.core.nets.parts import Net
-from cnnapps.tests.core.nets.common import count
+from cnnapps.tests.core.nets.common import FAMILIES, count
 
 
 def test_the_table_is_read_without_torch() -> None:
@@ -31,16 +31,23 @@ def test_an_entry_says_what_it_builds(name: str) -> None:
     assert entry.input[1] == entry.input[2] >= entry.least
     with torch.device("meta"):
         net = entry()
-        x = torch.empty(2, *entry.input)
-        assert isinstance(net, Net)
-        assert net.eval()(x).shape == (2, entry.classes)
-        assert bool(net.torchvision_names) == (entry.torchvision is not None)
+    assert isinstance(net, Net)
+    assert net.training
+    assert entry.torchvision is None or net.torchvision_names
+    assert all(p.requires_grad for p in net.parameters())
 
 
-@pytest.mark.parametrize("name", NETS)
+def test_the_families_of_these_tests_have_every_class_and_least_side() -> None:
+    def kinds(names: object) -> set[tuple[str, int, str]]:
+        return {(e.builder, e.least, e.small) for e in NETS.values() if e.name in set(names)}  # type: ignore[call-overload]
+
+    assert kinds(FAMILIES) == kinds(NETS)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_smallest_side_works_and_one_less_is_refused(name: str) -> None:
     entry = spec(name)
-    for size in {entry.least, entry.least + 1, 32, 33, 64, 100} - set(range(entry.least)):
+    for size in {entry.least, 33, 99} - set(range(entry.least)):
         parameters, _, shapes = count(name, size=size, channels=2, classes=7)
         assert parameters > 0
         assert shapes[""] == (7,), size
