@@ -158,7 +158,9 @@ def main() -> None:
             digits += len(text)
             off += edits(text, got)
             print(f"  {'ok' if got == text else '--'} {name} {text} {got}")
-        print(f"photographed words: {right} of {n} whole, {1 - off / digits:.4f} of {digits} digits")
+        print(
+            f"photographed words: {right} of {n} whole, {1 - off / digits:.4f} of {digits} digits"
+        )
 
 
 if __name__ == "__main__":

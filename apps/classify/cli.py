@@ -1,4 +1,4 @@
-"""``cnnapps classify``: what a photo shows, digits in a scan; train on your own, measure, compare."""
+"""``cnnapps classify``: what a photo shows, digits in a scan; train, measure, compare."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``cnnapps classify compare``: the course's nets on the same pictures, each for the same time.
 
-Small inputs. The nets of 2012 to 2016 were made for 224 pixels; on 28 or 32 their first layers would
-leave nothing. Rules, those of core/nets (``NetSpec.small``): a net that can't take the size gets
+Small inputs. The nets of 2012 to 2016 were made for 224 pixels; of 28 or 32 their first layers
+would leave nothing. Rules, those of core/nets (``NetSpec.small``): a net that can't take the size gets
 the picture enlarged to the least one that it takes, and stems are finer below 64 and 128 pixels.
 What was done stands in the table's last column. Nothing else differs: the same pictures, batches,
 augmentation and optimiser; the rate falls to zero within each net's share of the minutes.

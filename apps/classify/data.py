@@ -1,4 +1,4 @@
-"""Pictures in folders: a folder a class, perhaps below train, val and test; and what is wrong there.
+"""Pictures in folders: a folder a class, perhaps below train, val, test; and what is wrong there.
 
     flowers/rose/1.jpg                      flowers/train/rose/1.jpg
     flowers/tulip/2.jpg                     flowers/val/tulip/2.jpg

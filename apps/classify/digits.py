@@ -4,8 +4,8 @@
     places = find_digits(ink)           # Places in reading order
     images = [cut(ink, p) for p in places]   # (28, 28) float32, centred by mass
 
-The training digits (LeCun et al. 1998, "Gradient-based learning applied to document recognition",
-III.A) were scaled into a 20 x 20 box with their proportions kept and laid into 28 x 28 with the
+The training digits (LeCun et al. 1998, "Gradient-based learning applied to document
+recognition", III.A) were scaled into a 20 x 20 box with their proportions kept and laid into 28 x 28 with the
 centre of mass in the middle. A net that learned them reads nothing else well, so a scan is brought
 into that form. numpy and cv2 only.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ SMALLEST = 5
 CONTRAST = 14.0
 """Grey levels between paper and ink below which there is nothing to read."""
 STROKE = 2.2
-"""Pixels of a stroke in the 20 x 20 box: thinner ones are thickened, the training digits' are 2-4."""
+"""Pixels of a stroke in the 20 x 20 box: thinner ones are thickened; the training digits have 2-4."""
 
 Floats = NDArray[np.float32]
 
@@ -110,7 +111,7 @@ def find_ink(rgb: NDArray[np.uint8]) -> Ink | None:
 def _noise(grey: NDArray[np.uint8]) -> float:
     """Standard deviation of the pixels' noise, from second differences of both axes.
 
-    Immerkaer 1996, "Fast Noise Variance Estimation", with a median instead of a mean: edges are few.
+    Immerkaer 1996, "Fast Noise Variance Estimation", with a median for the mean: edges are few.
     """
     if min(grey.shape) < 3:
         return 0.0
@@ -271,7 +272,7 @@ def _in_lines(pieces: list[Place]) -> list[Place]:
         tall = float(np.percentile([p.height for p in places], 75))
         # what is much lower than its line is a dot, a comma, a dash
         places = [p for p in places if p.height >= 0.5 * tall]
-        gaps = [b.box[0] - a.box[2] for a, b in zip(places, places[1:], strict=False)]
+        gaps = [b.box[0] - a.box[2] for a, b in pairwise(places)]
         wide = max(0.75 * tall, 2.2 * float(np.median(gaps)) if len(gaps) > 2 else 0.0)
         for k, place in enumerate(places):
             space = k > 0 and gaps[k - 1] > wide
@@ -396,8 +397,8 @@ def split(place: Place, parts: int) -> list[Place]:
         cost = ink[lo:hi] + 0.15 * place.height * np.abs(np.arange(lo, hi) - goal) / reach
         cuts.append(lo + int(np.argmin(cost)))
     cuts.append(place.width)
-    out = []
-    for left, right in zip(cuts, cuts[1:], strict=False):
+    out: list[Place] = []
+    for left, right in pairwise(cuts):
         mask = place.mask[:, left:right]
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if not len(rows):

@@ -89,9 +89,7 @@ def _matrix(labels: tuple[str, ...], counts: NDArray[np.int64]) -> list[str]:
     np.fill_diagonal(off, 0)
     order = np.argsort(-off, axis=None, kind="stable")[:10]
     pairs = [divmod(int(i), len(labels)) for i in order if off.flat[i]]
-    return [
-        f"  {int(off[a, b]):>4} x {names[a]} taken for {names[b]}" for a, b in pairs
-    ]
+    return [f"  {int(off[a, b]):>4} x {names[a]} taken for {names[b]}" for a, b in pairs]
 
 
 def score(

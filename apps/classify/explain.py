@@ -2,8 +2,8 @@
 
 With maps A (K, H, W), their mean over positions and one linear layer, the logit of class c is
 Σ_k w_ck mean(A_k) + b_c = mean over positions of Σ_k w_ck A_k(y, x), plus b_c. So the number
-M(y, x) = Σ_k w_ck A_k(y, x) says exactly what each position adds (Zhou et al. 2016, eq. 2). Grad-CAM
-(Selvaraju et al. 2017) is ReLU(M) / (H·W) for such a head: the same picture.
+M(y, x) = Σ_k w_ck A_k(y, x) says exactly what each position adds (Zhou et al. 2016, eq. 2).
+Grad-CAM (Selvaraju et al. 2017) is ReLU(M) / (H·W) for such a head: the same picture.
 """
 
 from __future__ import annotations

