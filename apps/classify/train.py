@@ -173,7 +173,7 @@ def augment(
 
 
 def _grid(side: int) -> Tensor:
-    """The centres of the pixels in grid_sample's coordinates, -1 ... 1: (side, side, 2), x first."""
+    """Centres of the pixels in grid_sample's coordinates (-1 ... 1), x first: (side, side, 2)."""
     line = (torch.arange(side) + 0.5) * (2 / side) - 1
     ys, xs = torch.meshgrid(line, line, indexing="ij")
     return torch.stack([xs, ys], 2)
