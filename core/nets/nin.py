@@ -39,7 +39,7 @@ class NiN(Net):
         self.pool = Pool("max", 3, stride=2)
         self.dropout = nn.Dropout(dropout)
         self.mean = GlobalPool()
-        initialise(self, self.block4.mlp[-1].conv)
+        initialise(self, self.block4.mlp[-1])
 
     def maps(self, x: Tensor) -> Tensor:
         x = self.block1(x)  # (N, 96, 54, 54)
@@ -75,7 +75,7 @@ class NiNCIFAR(Net):
         self.pool2 = Pool("mean", 3, stride=2, padding=1)
         self.dropout = nn.Dropout(dropout)
         self.mean = GlobalPool()
-        initialise(self, self.block3[-1].conv)
+        initialise(self, self.block3[-1])
 
     def maps(self, x: Tensor) -> Tensor:
         x = self.block1(x)  # (N, 96, 32, 32)

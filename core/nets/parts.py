@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from cnnapps.core.blocks import ConvBlock
 from cnnapps.core.errors import InputError
 
 __all__ = [
@@ -75,8 +76,8 @@ def initialise(net: nn.Module, *scores: nn.Module, relu: bool = True) -> None:
     halve the signal; others: uniform (Glorot & Bengio 2010, eq. 16).
 
     ``scores`` are the layers that end in scores. They start small, so that training begins at a
-    loss of ln(classes). A convolution there is followed by a ReLU (NiN, SqueezeNet) and gets a bias
-    of 1: a common shift changes no probability, but without it the first steps can push every
+    loss of ln(classes). A ConvBlock there ends in a ReLU (NiN, SqueezeNet), so it gets a bias of
+    1: a common shift changes no probability, but without it the first steps can push every
     score below zero, where no gradient brings it back.
     """
     for layer in net.modules():
@@ -87,7 +88,8 @@ def initialise(net: nn.Module, *scores: nn.Module, relu: bool = True) -> None:
                 nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    for layer in scores:
+    for score in scores:
+        layer = score.conv if isinstance(score, ConvBlock) else score
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.normal_(layer.weight, std=0.1 / math.sqrt(layer.weight[0].numel()))
             if isinstance(layer, nn.Conv2d) and layer.bias is not None:

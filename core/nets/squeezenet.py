@@ -73,7 +73,7 @@ class SqueezeNet(Net):
         self.dropout = nn.Dropout(dropout)
         self.conv10 = ConvBlock(512, classes, kernel=1)
         self.mean = GlobalPool()
-        initialise(self, self.conv10.conv)
+        initialise(self, self.conv10)
 
     def maps(self, x: Tensor) -> Tensor:
         x = self.stem(x)  # (N, 64, 111, 111)

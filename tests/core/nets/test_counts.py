@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -222,3 +225,15 @@ def test_small_inputs_get_the_finer_stems_that_the_notes_name() -> None:
     for name in ("mobilenet-v2", "efficientnet-lite0"):
         assert shapes(name, "head", size=32) == [(1280, 2, 2)]
     assert shapes("squeezenet", "fire9", size=32) == [(512, 4, 4)]
+
+
+def test_the_page_has_every_net_with_these_numbers() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "nets.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(.+?)` \| (\S+) \| (\d+) \| (\S+) \| (\S+) \| (.+) \|$", page, re.M)
+    wanted = []
+    for name, entry in NETS.items():
+        parameters, macs = TABLE[name]
+        shape = "x".join(map(str, entry.input))
+        row = (name, shape, str(entry.classes), f"{parameters:,}", f"{macs:,}", entry.notes)
+        wanted.append(row)
+    assert rows == wanted

@@ -46,14 +46,14 @@ def test_all_of_torchvision_s_that_we_have() -> None:
 @torch.no_grad()
 def test_the_same_logits_from_torchvision_s_weights(name: str) -> None:
     arguments: dict[str, Any] = {}
-    size = {"inception_v3": 299, "alexnet": 224}.get(name, 96)
+    size = {"inception_v3": 299, "alexnet": 224}.get(name, 64)
     plain = {"aux_logits": False} if name in ("googlenet", "inception_v3") else {}
     reference = theirs(name, **plain)
     if name.startswith("vgg"):  # the same layers, the wide ones narrow
-        arguments = {"size": 64, "dense": 32}
-        size = 64
-        reference.avgpool = nn.Identity()  # the mean to 7x7 of torchvision is none at 224 pixels
-        for place, inputs, outputs in ((0, 2048, 32), (3, 32, 32), (6, 32, 1000)):
+        arguments = {"size": 32, "dense": 32}
+        size = 32
+        reference.avgpool = nn.Identity()  # the mean to 7x7, which is none at 224 pixels
+        for place, inputs, outputs in ((0, 512, 32), (3, 32, 32), (6, 32, 1000)):
             reference.classifier[place] = nn.Linear(inputs, outputs)  # type: ignore[index]
     net = build(OURS[name], **arguments).eval()
     load_torchvision(net, reference.state_dict())
