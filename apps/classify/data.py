@@ -33,7 +33,7 @@ PARTS = {
 MOST_CLASSES = 10_000
 SMALL = 16
 """Side of the thumbnail by which pictures are compared."""
-ALIKE = 3.0
+ALIKE = 2.5
 """Grey levels of mean difference between thumbnails up to which two pictures are one."""
 
 Thumbs = NDArray[np.int16]
@@ -174,10 +174,13 @@ class Report:
             )
         order = sorted(counts, key=lambda c: counts[c])
         least, most = order[0], order[-1]
-        lines.append(
-            f"  smallest class {printable(data.labels[least], 40)} ({counts[least]:,}), "
-            f"largest {printable(data.labels[most], 40)} ({counts[most]:,})"
-        )
+        if counts[least] == counts[most]:
+            lines.append(f"  {counts[most]:,} of each class")
+        else:
+            lines.append(
+                f"  smallest class {printable(data.labels[least], 40)} ({counts[least]:,}), "
+                f"largest {printable(data.labels[most], 40)} ({counts[most]:,})"
+            )
         if counts[most] > 10 * counts[least]:
             lines.append("  warning: the largest class has over ten times the smallest's pictures")
         lines += [f"  broken: {self._name(i)}: {reason}" for i, reason in self.broken[:5]]
@@ -185,6 +188,7 @@ class Report:
         extra = sum(len(g) - 1 for g in self.groups)
         if extra:
             lines.append(f"  {extra:,} duplicates (same bytes, or same picture stored otherwise)")
+            lines += [f"    {' = '.join(self._name(i) for i in g[:3])}" for g in self.groups[:3]]
         for what, found in (("two classes", self.conflicts), ("two parts", self.leaks)):
             lines += [
                 f"  in {what}: {' = '.join(self._name(i) for i in group[:3])}"
@@ -257,7 +261,7 @@ def _same(thumbs: Thumbs) -> list[list[int]]:
         for begin in range(k + 1, int(ends[k]), 4096):
             js = order[begin : min(begin + 4096, int(ends[k]))]
             difference = np.abs(thumbs[js] - thumbs[i]).mean(1)
-            for j in js[difference <= np.minimum(ALIKE, 0.06 * spread[i])]:
+            for j in js[difference <= np.minimum(ALIKE, 0.035 * spread[i])]:
                 home[root(int(j))] = root(int(i))
     groups: dict[int, list[int]] = {}
     for i in range(n):

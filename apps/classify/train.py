@@ -234,6 +234,9 @@ def fit(
     if not recipe.steps:
         steps = max(1, round(recipe.epochs * batches.per_epoch / recipe.accumulate))
         recipe = dataclasses.replace(recipe, steps=steps)
+    # an average over more than four epochs would still hold much of the start values
+    horizon = 4 * max(1, batches.per_epoch // recipe.accumulate)
+    recipe = dataclasses.replace(recipe, ema=min(recipe.ema, 1 - 1 / horizon))
     if held is not None and not recipe.evaluate_every:
         every = max(1, batches.per_epoch // recipe.accumulate)
         if not recipe.minutes:  # at most thirty looks: on small data an epoch is a second
