@@ -53,7 +53,8 @@ class EfficientNetLite(Net):
     middle, S/(S + 32) of the shorter side, resized bicubically to S = 224 (Lite0). Padding is
     TensorFlow's (EndPad). ``drop`` is the stochastic depth of the last block, falling linearly to
     0 at the first. Below 64 pixels the stem has stride 1: the weights still fit, but were learned
-    on larger things.
+    on larger things. Export it at a fixed size: with free H and W the exporter takes minutes over
+    the nested sizes that EndPad asks for.
     """
 
     package_names: ClassVar[Rules] = (
