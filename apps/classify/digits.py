@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 
 from cnnapps.core.errors import need
 
-__all__ = ["SIDE", "Ink", "Place", "cut", "find_digits", "find_ink", "split", "text_of"]
+__all__ = ["SIDE", "Ink", "Place", "bridges", "cut", "find_digits", "find_ink", "split", "text_of"]
 
 SIDE, BOX = 28, 20
 """Sides of a digit's picture and of the box that it fills."""
 LONGEST = 2400
 """Larger pictures are reduced to this side before digits are looked for."""
+CLOSE = 160
+"""Pictures with a side below it are taken to be cut close around their digits."""
 SMALLEST = 5
 """Pixels: what is lower is a speck."""
 CONTRAST = 14.0
@@ -124,16 +126,18 @@ def _noise(grey: NDArray[np.uint8]) -> float:
 def _paper(cv2: Any, grey: NDArray[np.uint8]) -> Floats:
     """The brightness around each pixel (H, W): a median over a third of the picture, smoothed.
 
-    Ink covers less than half of any such window, so the median is paper.
+    Ink covers less than half of any such window, so the median is paper. A small picture is cut
+    close to its digits, whose strokes fill much of it: there the window is larger.
     """
     height, width = grey.shape
+    share = 0.75 if min(height, width) < CLOSE else 1 / 3
     step = max(1.0, max(height, width) / 160)
     small = cv2.resize(
         grey,
         (max(1, round(width / step)), max(1, round(height / step))),
         interpolation=cv2.INTER_AREA,
     )
-    window = max(3, (max(small.shape) // 3) | 1)
+    window = max(3, round(share * max(small.shape)) | 1)
     half = window // 2
     ring = cv2.copyMakeBorder(small, half, half, half, half, cv2.BORDER_REFLECT)
     paper = cv2.medianBlur(ring, window)[half : half + small.shape[0], half : half + small.shape[1]]
@@ -192,6 +196,8 @@ def _components(cv2: Any, ink: Ink) -> list[Place]:
         spans = (x == 0) + (y == 0) + (x + w == width) + (y + h == height)
         if spans >= 2 and (w > 0.5 * width or h > 0.5 * height) and area < 0.5 * w * h:
             continue  # a frame, or the edge of the page
+        if (w > 0.5 * width or h > 0.5 * height) and w > 3 and area < 0.1 * w * h:
+            continue  # a frame inside the page
         if w > 12 * h or h > 14 * w or (w > 4 * h and area > 0.6 * w * h):
             continue  # a rule
         out.append(Place((x, y, x + w, y + h), labels[y : y + h, x : x + w] == i))
@@ -225,7 +231,7 @@ def _joined(pieces: list[Place], tall: float) -> list[Place]:
                 above = overlap >= 0.4 * min(x1 - x0, ox1 - ox0) and gap <= near
                 # the bar of a 5 may float beside its top
                 beside = sideways <= 0.06 * tall and y1 - oy0 < 0.5 * tall and y0 >= oy0 - near
-                if (above or beside) and union <= 1.25 * tall and other.height < 1.1 * tall:
+                if (above or beside) and union <= 1.45 * tall and other.height < 1.1 * tall:
                     best, near = i, gap
             if best is not None:
                 done[best] = _union(done[best], piece)
@@ -273,7 +279,8 @@ def _in_lines(pieces: list[Place]) -> list[Place]:
         # what is much lower than its line is a dot, a comma, a dash
         places = [p for p in places if p.height >= 0.5 * tall]
         gaps = [b.box[0] - a.box[2] for a, b in pairwise(places)]
-        wide = max(0.75 * tall, 2.2 * float(np.median(gaps)) if len(gaps) > 2 else 0.0)
+        usual = float(np.median(gaps)) if len(gaps) > 2 else 0.25 * tall
+        wide = max(0.25 * tall, 2 * usual + 0.1 * tall)
         for k, place in enumerate(places):
             space = k > 0 and gaps[k - 1] > wide
             out.append(replace(place, line=number, space=space, slope=slope))
@@ -369,7 +376,7 @@ def _centred(cv2: Any, tile: Floats) -> Floats:
     x = middle - float((small.sum(0) * np.arange(width)).sum()) / mass
     top = min(max(round(y), 0), SIDE - height)
     left = min(max(round(x), 0), SIDE - width)
-    out[top : top + height, left : left + width] = small
+    out[top : top + height, left : left + width] = np.minimum(small, 1.0)
     return out
 
 
@@ -408,6 +415,15 @@ def split(place: Place, parts: int) -> list[Place]:
         box = (x0, y0, x0 + part.shape[1], y0 + part.shape[0])
         out.append(replace(place, box=box, mask=part, space=place.space and not out))
     return out
+
+
+def bridges(place: Place, parts: Sequence[Place]) -> int:
+    """Most strokes that one cut goes through: touching digits have one, a wide 0 has two."""
+    most = 0
+    for part in parts[1:]:
+        column = place.mask[:, part.box[0] - place.box[0]].astype(np.int8)
+        most = max(most, int((np.diff(column, prepend=0) == 1).sum()))
+    return most
 
 
 def text_of(places: Sequence[Place], digits: Sequence[int]) -> str:

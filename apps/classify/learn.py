@@ -67,6 +67,7 @@ def train_on(
     device = choose(device, runtime="torch")
     folder, runs = Path(output), Path(run or f"{output.rstrip('/')}.run")
     check_replaceable(folder)
+    spec(net)  # a wrong name is known before anything is read
     given = read_folder(data) if data is not None else read_folder(SAMPLE)
     with distributed.group(device) as world:
 
@@ -144,7 +145,6 @@ def _start(
 ) -> tuple[str, Net | None, dict[str, Any]]:
     """The net's name, the net to go on from with a fresh last layer, and further arguments."""
     if weights is None:
-        spec(net)  # a wrong name is known before anything is read
         return net, None, {}
     import torch
 

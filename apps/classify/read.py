@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnapps.apps.classify.digits import SIDE, Ink, Place, cut, find_digits, find_ink, split
+from cnnapps.apps.classify.digits import (
+    SIDE,
+    Ink,
+    Place,
+    bridges,
+    cut,
+    find_digits,
+    find_ink,
+    split,
+)
 from cnnapps.apps.classify.digits import text_of as join
 from cnnapps.apps.classify.predict import Classifier, softmax, table
 from cnnapps.core.errors import InputError
@@ -25,8 +34,9 @@ __all__ = ["Digit", "DigitReader", "DigitsResult", "Found", "load_digits"]
 TAG = "digits"
 MOST = 5_000
 """Digits of one picture; beyond it the picture is something else."""
-WIDE = 1.15
-"""Width over height from which a place may be several digits that touch."""
+WIDE, PAIR = 1.08, 1.7
+"""Width over height from which a place may be several digits that touch; up to PAIR only if a
+single stroke joins them and each part is read as surely as the whole."""
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -140,7 +150,7 @@ class DigitReader:
             best, answer = [place], row[None]
             ratio = place.width / max(place.height, 1)
             if ratio > WIDE:
-                score = float(row.max()) - 0.35 * (ratio - WIDE)
+                score = float(row.max()) - 0.35 * max(ratio - 0.9, 0)
                 for parts in range(2, min(8, round(ratio / 0.55)) + 1):
                     pieces = split(place, parts)
                     if len(pieces) != parts:
@@ -148,6 +158,10 @@ class DigitReader:
                     read = self.probabilities(_stack([cut(ink, q) for q in pieces]))
                     mean = float(read.max(1).mean())
                     odd = abs(ratio / parts - 0.65)
+                    if ratio < PAIR and (
+                        bridges(place, pieces) > 1 or read.max(1).min() < row.max() - 0.03
+                    ):
+                        continue  # a wide 0 or 5 is no pair
                     if mean - 0.35 * odd > score:
                         score, best, answer = mean - 0.35 * odd, pieces, read
             out += best

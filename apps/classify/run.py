@@ -350,7 +350,7 @@ def boxes(rgb: Pixels, result: DigitsResult) -> Pixels:
     size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
     out = cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC) if scale > 1 else rgb.copy()
     pad = round(0.06 * max(out.shape[:2])) + 8
-    out = cv2.copyMakeBorder(out, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    out = cv2.copyMakeBorder(out, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=(255,) * 3)
     tall = float(np.median([d.box[3] - d.box[1] for d in result.digits])) * scale
     line = max(1, round(tall / 22))
     for d in result.digits:
