@@ -67,6 +67,17 @@ def test_torch_gives_the_same(classifier: Classifier) -> None:
     np.testing.assert_allclose(ours[1], theirs[1], atol=1e-3)
 
 
+def test_the_logits_are_those_of_the_package_s_own_code(classifier: Classifier) -> None:
+    """efficientnet-lite-pytorch 0.1.0 in float32 on the same input; ours are float16 weights."""
+    x = np.ascontiguousarray(classifier.prepare(COFFEE).input[None][:, :, :224, :224])
+    logits = classifier.run(x)[0][0]
+    reference = {967: 10.627, 925: 7.0254, 968: 6.9797, 960: 5.4043, 868: 5.3965, 504: 5.3368}
+    for class_id, value in reference.items():
+        assert logits[class_id] == pytest.approx(value, abs=0.06)
+    assert float(logits.mean()) == pytest.approx(-0.0697, abs=0.01)
+    assert float(logits.std()) == pytest.approx(1.1360, abs=0.01)
+
+
 def test_the_map_adds_up_to_the_logit_and_is_grad_cam(classifier: Classifier) -> None:
     """Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) by autograd on the same weights."""
     import torch
