@@ -66,6 +66,18 @@ def read_record(path: Path) -> None:
     collection.to_bytes()
 
 
+def classify_picture(path: Path) -> None:
+    from cnnapps.apps.classify import load
+
+    load()(path)
+
+
+def read_digits(path: Path) -> None:
+    from cnnapps.apps.classify import load_digits
+
+    load_digits()(path)
+
+
 def run_weights(folder: Path) -> None:
     from cnnapps.apps.textcls import load
 
@@ -103,6 +115,13 @@ def text_files() -> Iterator[tuple[str, str, Read, bytes]]:
     yield "word2vec", "v.bin", read_vectors, b"5 8\n" + body
 
 
+def picture_files() -> Iterator[tuple[str, str, Read, bytes]]:
+    """Pictures through the nets of classify, as text_files gives them."""
+    photos = ROOT / "data" / "vision"
+    yield "classify", "photo.jpg", classify_picture, (photos / "chelsea.jpg").read_bytes()
+    yield "digits", "scan.png", read_digits, (photos / "digits.png").read_bytes()
+
+
 def record_files() -> Iterator[tuple[str, str, Read, bytes]]:
     """Game records of each kind, with other encodings, set-up stones and variations among them."""
     for name, file in (
@@ -117,7 +136,7 @@ def record_files() -> Iterator[tuple[str, str, Read, bytes]]:
 
 
 def all_files() -> list[tuple[str, str, Read, bytes]]:
-    return [*text_files(), *record_files()]
+    return [*text_files(), *picture_files(), *record_files()]
 
 
 def check(read: Read, path: Path) -> str:
@@ -205,9 +224,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
-    import onnxruntime  # noqa: F401 (loaded once, before the forks)
+    import cv2  # noqa: F401 (loaded once, before the forks)
+    import onnxruntime  # noqa: F401
 
-    from cnnapps.apps.go_policy import predict as _  # noqa: F401
+    from cnnapps.apps.go_policy import predict as _go  # noqa: F401
     from cnnapps.apps.textcls import predict  # noqa: F401
 
     names = [case[0] for case in all_files()] + ["weights", "weights-resealed"]
