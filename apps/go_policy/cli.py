@@ -161,12 +161,6 @@ _PLAYER = (
         show_default=True,
         help="How its own count counts: territory, or territory and stones.",
     ),
-    click.option(
-        "--resign",
-        type=click.FloatRange(0),
-        metavar="POINTS",
-        help="Give up when that far behind for three moves (default: never).",
-    ),
     click.option("--seed", type=int, default=0, show_default=True, help="Of the drawn moves."),
     click.option("--weights", metavar="TAG|FOLDER", help="Which weights (default: default)."),
     click.option(

@@ -38,7 +38,7 @@ from cnnapps.apps.go_policy.board import (
     to_sgf,
     to_vertex,
 )
-from cnnapps.apps.go_policy.player import RESIGN, Player
+from cnnapps.apps.go_policy.player import Player
 from cnnapps.apps.go_policy.predict import KOMI, MAX_EVENTS, Position, position_at
 from cnnapps.core.errors import CnnappsError, InputError, printable
 from cnnapps.core.progress import warn
@@ -160,11 +160,11 @@ class Engine:
         low, high = self.player.predictor.sizes
         if not low <= size <= high:
             raise Refusal("unacceptable size")
-        self._begin(Board(size))
+        self.board = Board(size)
         return ""
 
     def clear_board(self, args: Sequence[str]) -> str:
-        self._begin(Board(self.board.size))
+        self.board = Board(self.board.size)
         return ""
 
     def set_komi(self, args: Sequence[str]) -> str:
@@ -300,12 +300,12 @@ class Engine:
 
     def reg_genmove(self, args: Sequence[str]) -> str:
         """As genmove, but nothing is played and nothing remembered."""
-        before, behind = self.board, self.player.behind
+        before = self.board
         self.board = before.copy()
         try:
             return self.genmove(args)
         finally:
-            self.board, self.player.behind = before, behind
+            self.board = before
 
     def genmove_cleanup(self, args: Sequence[str]) -> str:
         """As genmove, but dead stones are captured before the pass (KGS)."""
@@ -327,8 +327,6 @@ class Engine:
         except CnnappsError:
             self.board.to_play = before
             raise
-        if point == RESIGN:
-            return "resign"
         self.board.play(point, color)
         return to_vertex(point, self.board.size)
 
@@ -344,7 +342,6 @@ class Engine:
         except InputError as error:
             raise Refusal("cannot undo") from error
         self.board = trial
-        self.player.behind = 0
         return ""
 
     # ------------------------------------------------------------------------------ records
@@ -369,7 +366,7 @@ class Engine:
         except (CnnappsError, OSError) as error:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             raise Refusal(f"cannot load file: {reason}") from error
-        self._begin(position.board)
+        self.board = position.board
         self.komi = position.komi
         return ""
 
@@ -626,10 +623,6 @@ class Engine:
         return "\n" + "\n".join(" ".join(f"{v:.2f}" for v in row) for row in owners)
 
     # ------------------------------------------------------------------------------ helpers
-    def _begin(self, board: Board) -> None:
-        self.board = board
-        self.player.behind = 0
-
     def _must_be_empty(self) -> None:
         if any(self.board.stones()) or self.board.moves:
             raise Refusal("board not empty")

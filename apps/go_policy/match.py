@@ -35,7 +35,7 @@ from cnnapps.apps.go_policy.board import (
     to_vertex,
 )
 from cnnapps.apps.go_policy.evaluate import wilson
-from cnnapps.apps.go_policy.player import RESIGN, Player
+from cnnapps.apps.go_policy.player import Player
 from cnnapps.apps.go_policy.records import main_line, read
 from cnnapps.apps.go_policy.sgf import escape
 from cnnapps.core.errors import InputError, printable
@@ -50,6 +50,8 @@ MOST_MOVES = 3
 """After so many moves a point a game ends and is counted."""
 NAME = "game-{:04d}.sgf"
 SETTINGS = "match.json"
+RESIGN = -2
+"""In place of a point: the opponent gives up."""
 US = "cnnapps"
 """Our name in the records."""
 
@@ -159,8 +161,7 @@ class Opponent:
 @dataclass(frozen=True, slots=True)
 class Game:
     """A finished game: our colour, how many moves, the result as SGF's RE ("B+3.5", "W+R", "0"),
-    our own count of it, and how it ended: "two passes", "we resigned", "the opponent resigned" or
-    "too long".
+    our own count of it, and how it ended: "two passes", "the opponent resigned" or "too long".
     """
 
     number: int
@@ -179,7 +180,7 @@ class Game:
 
     @property
     def same_winner(self) -> bool | None:
-        """Whether our count names the same winner; None if one side resigned."""
+        """Whether our count names the same winner; None if the opponent resigned."""
         return self.result[:1] == self.own[:1] if self.own else None
 
 
@@ -204,7 +205,7 @@ def play_game(
     """
     ours = BLACK if number % 2 else WHITE
     board = Board(size)
-    player = replace(player, generator=Random(f"{seed}/{number}"), behind=0)
+    player = replace(player, generator=Random(f"{seed}/{number}"))
     if seeded:
         opponent.ask(f"{seeded} {(seed * 10_007 + number) % 2**31}")
     for command in (f"boardsize {size}", "clear_board", f"komi {komi:g}"):
@@ -215,14 +216,12 @@ def play_game(
         if color == ours:
             early = len(board.moves) < varied
             point = player.choose(board, komi, temperature=heat if early else None)
-            if point != RESIGN:
-                opponent.ask(f"play {color_name(color)} {to_vertex(point, size)}")
+            opponent.ask(f"play {color_name(color)} {to_vertex(point, size)}")
         else:
             point = _answer(opponent, board)
         if point == RESIGN:
-            end = "we resigned" if color == ours else "the opponent resigned"
             result = "W+R" if color == BLACK else "B+R"
-            return Game(number, ours, len(board.moves), result, "", end), board
+            return Game(number, ours, len(board.moves), result, "", "the opponent resigned"), board
         board.play(point)
         passes = passes + 1 if point == PASS else 0
     own_count = str(player.count(board, komi))

@@ -1,4 +1,4 @@
-"""A player made of a policy: which move, when to pass, when to resign, who has won.
+"""A player made of a policy: which move, when to pass, who has won.
 
 The net says what a strong player would play, but it was taught on games that end before the last
 worthless move, so it knows no end. What it lacks is added here as rules, all of them local and
@@ -27,10 +27,8 @@ from cnnapps.apps.go_policy.territory import (
     territory,
 )
 
-__all__ = ["RESIGN", "Player"]
+__all__ = ["Player"]
 
-RESIGN = -2
-"""In place of a point: gives up."""
 GUESSES = 40
 """Random games behind the guess which areas are settled, at every move of the second half."""
 DOUBT = 0.2
@@ -40,8 +38,9 @@ LATE, LATE_AFTER_PASS = 0.35, 0.2
 URGENT = 0.5
 """A move in a settled area is played all the same when the net is so sure and the last move was
 no pass: it answers a threat."""
-WORTH = 0.02
-"""Less likely moves are not played once the board is settled: pass."""
+WORTH = 0.0005
+"""Less likely moves, and moves less likely than the pass, are not played late in the game. It is so
+little because the net, which knows no end, likes worthless moves in settled areas better."""
 LAST = 3
 """After so many moves a point every move is a pass: no game is endless."""
 
@@ -51,17 +50,14 @@ Floats = NDArray[np.float64]
 @dataclass(slots=True)
 class Player:
     """``temperature`` 0 takes the favourite; above, moves are drawn from p^(1/T), as ``generator``
-    wants. ``rules``: "japanese" or "chinese", for the count. ``resign``: behind by so many points
-    by its own count at three own turns of the second half; None never.
+    wants. ``rules``: "japanese" or "chinese", for the count. It never resigns: a policy does not
+    know who is ahead, and random games don't either before the end (docs/go-policy.md).
     """
 
     predictor: GoPredictor
     rules: str = "japanese"
     temperature: float = 0.0
-    resign: float | None = None
     generator: Random = field(default_factory=lambda: Random(0))
-    behind: int = 0
-    """Own turns in a row at which it would give up."""
 
     def policy(self, board: Board, komi: float = KOMI) -> Floats:
         """(area + 1,) probabilities of the side to play, the last one a pass."""
@@ -75,14 +71,14 @@ class Player:
         temperature: float | None = None,
         banned: Collection[int] = (),
     ) -> int:
-        """The point to play for the side to play, PASS or RESIGN. ``banned`` points are left out,
+        """The point to play for the side to play, or PASS. ``banned`` points are left out,
         ``temperature`` is for this move only.
         """
         area = board.size**2
         if board.move_number >= LAST * area:
             return PASS
         color = board.to_play
-        p = self.policy(board, komi)[:area].copy()
+        p, pass_p = np.split(self.policy(board, komi).copy(), [area])
         p[[*self._senseless(board, color), *(i for i in banned if i != PASS)]] = 0
         passed = bool(board.history()) and board.history()[0].point == PASS
         filled = max(board.move_number, area - board.stones().count(EMPTY))  # set-up stones too
@@ -90,13 +86,11 @@ class Player:
         heat = self.temperature if temperature is None else temperature
         if late:
             owners = ownership(board, playouts=GUESSES)
-            if self._gives_up(board, komi, color, owners):
-                return RESIGN
             owner, _ = territory(board, owners, doubt=DOUBT)
             for i in range(area):
                 if owner[i] != EMPTY and (passed or p[i] < URGENT):
                     p[i] = 0
-            p[p < WORTH] = 0
+            p[p < max(WORTH, pass_p[0])] = 0
         strict = board.copy()
         strict.superko = True
         while p.any():
@@ -116,14 +110,6 @@ class Player:
         for side in (BLACK, WHITE):
             out |= alive(board, side)[1]
         return list(out)
-
-    def _gives_up(self, board: Board, komi: float, color: int, owners: Floats) -> bool:
-        if self.resign is None:
-            return False
-        score = count(board, owners, komi=komi, rules=self.rules).score
-        lost = (score if color == BLACK else -score) < -self.resign
-        self.behind = self.behind + 1 if lost else 0
-        return self.behind >= 3
 
     def clean_up(self, board: Board, komi: float = KOMI) -> int:
         """A move that goes on capturing a dead chain of the opponent, or PASS."""

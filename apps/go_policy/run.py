@@ -497,7 +497,6 @@ def _player(
     symmetries: str,
     temperature: float,
     rules: str,
-    resign: float | None,
     seed: int,
     weights: str | None,
     runtime: str,
@@ -511,7 +510,7 @@ def _player(
     predictor = load(
         weights, runtime=runtime, device=device, threads=threads, symmetries=int(symmetries)
     )
-    return Player(predictor, rules, temperature, resign, Random(seed))
+    return Player(predictor, rules, temperature, Random(seed))
 
 
 def play_gtp(*, quiet: bool, debug: bool, **options: Any) -> int:
@@ -564,7 +563,6 @@ def play_match_against(
         "symmetries": player.predictor.symmetries,
         "temperature": player.temperature,
         "rules": player.rules,
-        "resign": player.resign,
     }
     numbers = [n for n in range(1, games + 1) if in_shard(shard, number=n)]
     played = []

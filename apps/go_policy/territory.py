@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 
 from cnnapps.apps.go_policy import kernels
 from cnnapps.apps.go_policy.board import BLACK, EMPTY, WHITE, Board
-from cnnapps.apps.go_policy.kernels import State
+from cnnapps.apps.go_policy.kernels import WALL, State
 
 __all__ = ["PLAYOUTS", "Count", "alive", "count", "neighbours", "ownership", "territory"]
 
 PLAYOUTS = 100
 """Random games behind an estimate: a standard error of at most 0.1 a point."""
+
+URGENT = 0.9
+"""How often a random game answers an atari (see ``urgent``) instead of moving at random."""
 
 Floats = NDArray[np.float64]
 
@@ -137,60 +140,85 @@ def ownership(
 
 
 def playout(state: State, size: int, c: int, ko: int, generator: random.Random) -> None:
-    """Play ``state`` out at random, colour c first: until neither has a move that fills no eye."""
-    color, head, _, libs, _, width = state
+    """Play ``state`` out, colour c first, until neither has a move that fills no own eye: mostly at
+    random, but most ataris are answered.
+    """
+    color = state[0]
     empty = [p for p, k in enumerate(color) if k == EMPTY]
     taken = [0] * len(color)
     draw = generator.random
-    passes = 0
+    passes = last = 0
     for _ in range(3 * size * size):
-        n = len(empty)
-        while n:
-            i = int(draw() * n)
-            p = empty[i]
-            n -= 1
-            good = False
-            if p != ko:
-                own = 0  # own neighbours; the wall counts
-                for q in (p - width, p - 1, p + 1, p + width):
-                    k = color[q]
-                    if k == EMPTY:
-                        good = True
-                        break
-                    if k == c or k == 3:
-                        own += 1
-                        if k == c and libs[head[q]] > 1:
-                            good = True
-                    elif libs[head[q]] == 1:
-                        good = True
-                if own == 4 and good:
-                    hostile = 0
-                    for q in (p - width, p - 1, p + 1, p + width):
-                        if color[q] == 3:
-                            hostile = 1
-                    for q in (p - width - 1, p - width + 1, p + width - 1, p + width + 1):
-                        if color[q] == 3 - c:
-                            hostile += 1
-                    good = hostile > 1
-            if good:
-                empty[i] = empty[-1]
-                empty.pop()
-                break
-            empty[i] = empty[n]  # out of this draw
-            empty[n] = p
+        p = urgent(state, last, c, ko) if last and draw() < URGENT else 0
+        if p:
+            i = empty.index(p)
+            empty[i] = empty[-1]
+            empty.pop()
         else:
+            p = _random_move(state, c, ko, empty, generator)
+        if not p:
             passes += 1
             if passes == 2:
                 return
-            ko = 0
+            ko = last = 0
             c = 3 - c
             continue
         passes = 0
+        last = p
         count = kernels.play(state, p, c, taken)
         ko = kernels.ko_point(state, p, count, taken) if count == 1 else 0
         if count:
             empty.extend(taken[: abs(count)])
         c = 3 - c
+
+
+def _random_move(state: State, c: int, ko: int, empty: list[int], generator: random.Random) -> int:
+    """A legal move of colour c that fills no own eye, taken out of ``empty``; 0 if none is left."""
+    color, head, _, libs, _, width = state
+    n = len(empty)
+    while n:
+        i = int(generator.random() * n)
+        p = empty[i]
+        n -= 1
+        good = False
+        if p != ko:
+            own = 0  # own neighbours; the wall counts
+            for q in (p - width, p - 1, p + 1, p + width):
+                k = color[q]
+                if k == EMPTY:
+                    good = True
+                    break
+                if k in (c, WALL):
+                    own += 1
+                    good = good or (k == c and libs[head[q]] > 1)
+                elif libs[head[q]] == 1:
+                    good = True
+            if own == 4 and good:
+                good = not kernels.own_eye(state, p, c)
+        if good:
+            empty[i] = empty[-1]
+            empty.pop()
+            return p
+        empty[i] = empty[n]  # out of this draw
+        empty[n] = p
+    return 0
+
+
+def urgent(state: State, last: int, c: int, ko: int) -> int:
+    """The answer of colour c to the stone just laid at ``last``: take its chain if it is in atari,
+    else save an own chain that it put into atari; 0 if there is neither.
+    """
+    color, head, _, libs, lsum, width = state
+    if color[last] == 3 - c and libs[head[last]] == 1:
+        p = lsum[head[last]]
+        if kernels.legal(state, p, c, ko):
+            return p
+    for q in (last - width, last - 1, last + 1, last + width):
+        if color[q] == c and libs[head[q]] == 1:
+            p = lsum[head[q]]
+            if kernels.legal(state, p, c, ko) and kernels.reach(state, p, c, 0) >= 2:
+                return p
+    return 0
 
 
 def _add_owners(state: State, size: int, total: list[int]) -> None:

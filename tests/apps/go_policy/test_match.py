@@ -53,7 +53,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_games_against_gnugo(tmp_path: Path) -> None:
     folder = tmp_path / "games"
     arguments = ("--opponent", f"{GNUGO} --mode gtp --level 1", "--size", "9", "--symmetries", "1",
-                 "--varied", "4", "-o", str(folder), "--json")  # fmt: skip
+                 "--varied", "4", "-o", str(folder), "--json", "--quiet")  # fmt: skip
     first = command(*arguments, "--games", "1")
     assert (first.returncode, first.stderr) == (0, "")
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -162,8 +162,8 @@ def test_foreign_records_in_the_folder_are_refused(tmp_path: Path) -> None:
     path.write_text("(;GM[1]SZ[19]PB[Lee]PW[Gu]RE[B+R]C[hi])")
     with pytest.raises(InputError, match="is no game of this match"):
         saved(path, 1)
-    path.write_text("(;GM[1]SZ[19]PB[cnnapps x]PW[gnugo]RE[W+R]C[we resigned])")
-    assert saved(path, 1) == Game(1, BLACK, 0, "W+R", "", "we resigned")
+    path.write_text("(;GM[1]SZ[19]PB[cnnapps x]PW[gnugo]RE[B+R]C[the opponent resigned])")
+    assert saved(path, 1) == Game(1, BLACK, 0, "B+R", "", "the opponent resigned")
     with pytest.raises(InputError, match="is no game of this match"):
         saved(path, 2)  # there we are White
 
