@@ -24,7 +24,7 @@ def run(*arguments: object) -> tuple[int, str, str]:
     done = CliRunner().invoke(main, ["inspect", *map(str, arguments)])
     # click keeps each command's help option as this run named it (-h, --help); the generated
     # command page, which another test makes in this process, names it by itself
-    for command in (inspect_main, *inspect_main.commands.values()):
+    for command in (main, inspect_main, *inspect_main.commands.values()):
         command._help_option = None
     return done.exit_code, done.stdout, done.stderr
 
