@@ -37,6 +37,7 @@ test: $(VENV)/full
 bench: $(VENV)/full
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	OMP_NUM_THREADS=1 $(BIN)/python tests/bench.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/bench_go.py
 
 reliability: $(VENV)/full
 	$(BIN)/python tests/reliability.py

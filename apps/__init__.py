@@ -3,4 +3,6 @@
 APPS: dict[str, str] = {
     "textcls": "cnnapps.apps.textcls",
     "go-policy": "cnnapps.apps.go_policy",
+    "inspect": "cnnapps.apps.inspect",
+    "classify": "cnnapps.apps.classify",
 }

@@ -5,8 +5,9 @@ side, and so has (M - K + 2P)/S + 1 outputs. Everything below is that, repeated 
 
     sizes        output_length, transposed_length, padding_for
     one layer    ConvBlock (convolution, norm, activation), Pool, GlobalPool, max_over_time
-    cheaper      Separable (depthwise, then pointwise), NiN (1x1 convolutions as a small MLP)
-    deeper       Residual, Bottleneck (He et al. 2016)
+    cheaper      Separable (depthwise, then pointwise), NiN (1x1 convolutions as a small MLP),
+                 TableConv (a connection table: not every input feeds every output)
+    deeper       Residual, Bottleneck (He et al. 2016), InvertedResidual (Sandler et al. 2018)
     side by side InceptionV1 (Szegedy et al. 2015), InceptionV3A ... InceptionV3E (2016)
 
 Axes are named N batch, C channels, L length, H height, W width. ``dims`` is 1 for (N, C, L) and 2
@@ -16,15 +17,20 @@ data, so all of them run on CUDA, under autocast, in channels_last and through t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from cnnapps.core.sizes import output_length, transposed_length
 
 __all__ = [
     "Bottleneck",
     "Branches",
     "ConvBlock",
+    "EndPad",
     "GlobalPool",
     "InceptionV1",
     "InceptionV3A",
@@ -32,10 +38,14 @@ __all__ = [
     "InceptionV3C",
     "InceptionV3D",
     "InceptionV3E",
+    "InvertedResidual",
     "NiN",
     "Pool",
     "Residual",
     "Separable",
+    "StochasticDepth",
+    "TableConv",
+    "ZeroShortcut",
     "max_over_time",
     "output_length",
     "padding_for",
@@ -55,36 +65,6 @@ _MEAN_POOL = {1: nn.AvgPool1d, 2: nn.AvgPool2d}
 
 
 # ---------------------------------------------------------------------------------------- sizes
-
-
-def output_length(
-    inputs: int, kernel: int, *, stride: int = 1, padding: int = 0, dilation: int = 1
-) -> int:
-    """Outputs of a convolution or pooling along one axis: floor((M - K' + 2P)/S) + 1.
-
-    K' = D(K - 1) + 1 is the reach of a kernel whose taps stand D apart. At most 0 means that the
-    kernel does not fit. Where S does not divide M - K' + 2P, the last inputs are not read: a
-    224-wide picture under an 11-wide kernel at stride 4 gives 54.25, that is 54.
-    """
-    reach = dilation * (kernel - 1) + 1
-    return (inputs - reach + 2 * padding) // stride + 1
-
-
-def transposed_length(
-    inputs: int,
-    kernel: int,
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    dilation: int = 1,
-    output_padding: int = 0,
-) -> int:
-    """Outputs of a transposed convolution: (M - 1)S - 2P + D(K - 1) + output_padding + 1.
-
-    The inverse of output_length up to the remainder that its floor drops; ``output_padding``
-    chooses which of the S lengths with the same floor is meant.
-    """
-    return (inputs - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1
 
 
 def padding_for(name: Padding, kernel: int, *, dilation: int = 1) -> int:
@@ -203,6 +183,29 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)  # (N, outputs, *size')
         return self.activation(self.norm(x))  # (N, outputs, *size')
+
+
+class EndPad(nn.Module):
+    """Zeros so that a narrow convolution has ceil(M/S) outputs; the odd zero goes to the end.
+
+    (N, C, H, W) -> (N, C, H', W'). TensorFlow's "SAME": a kernel of 3 at stride 2 on an even side
+    gets 0 zeros in front and 1 behind, where "same" puts one on each side and so looks at windows
+    one pixel earlier. Weights trained with the one are wrong with the other.
+    """
+
+    def __init__(self, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        top, bottom = self._zeros(x.shape[2])
+        left, right = self._zeros(x.shape[3])
+        return F.pad(x, (left, right, top, bottom))  # (N, C, H + top + bottom, W + left + right)
+
+    def _zeros(self, inputs: int) -> tuple[int, int]:
+        outputs = -(-inputs // self.stride)
+        total = max((outputs - 1) * self.stride + self.kernel - inputs, 0)
+        return total // 2, total - total // 2
 
 
 class Pool(nn.Module):
@@ -343,6 +346,44 @@ class NiN(nn.Module):
         return self.mlp(x)  # (N, outputs, *size')
 
 
+class TableConv(nn.Module):
+    """A 2-D convolution where output p reads the inputs ``table[p]`` only (LeCun et al. 1998, C3).
+
+    (N, in, H, W) -> (N, len(table), H - K + 1, W - K + 1). With ``connections`` entries in the
+    table it has connections·K² + len(table) parameters: what is not connected has no weight. They
+    are laid into a dense kernel, zeros elsewhere, because one dense convolution is faster than
+    many small ones.
+    """
+
+    rows: Tensor
+
+    def __init__(self, inputs: int, table: Sequence[Sequence[int]], *, kernel: int) -> None:
+        super().__init__()
+        self.shape = (len(table), inputs, kernel, kernel)
+        self.connections = sum(map(len, table))
+        self.weight = nn.Parameter(torch.empty(self.connections, kernel, kernel))
+        self.bias = nn.Parameter(torch.empty(len(table)))
+        # Which weight each (output, input) has; the last one, all zeros, where there is none.
+        rows = [[self.connections] * inputs for _ in table]
+        count = 0
+        for p, connected in enumerate(table):
+            bound = (len(connected) * kernel * kernel) ** -0.5  # torch's own for a dense layer
+            nn.init.uniform_(self.weight[count : count + len(connected)], -bound, bound)
+            nn.init.uniform_(self.bias[p], -bound, bound)
+            for d in connected:
+                rows[p][d] = count
+                count += 1
+        self.register_buffer("rows", torch.tensor(rows).flatten(), persistent=False)
+
+    def kernel(self) -> Tensor:
+        """(outputs, inputs, K, K), zero where the table has no connection."""
+        weight = F.pad(self.weight, (0, 0, 0, 0, 0, 1))  # (connections + 1, K, K)
+        return weight[self.rows].view(self.shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel(), self.bias)  # (N, outputs, H - K + 1, W - K + 1)
+
+
 # -------------------------------------------------------------------------------- deeper: residual
 
 
@@ -351,8 +392,9 @@ class Residual(nn.Module):
 
     (N, in, *size) -> (N, out, *ceil(size / stride)). The shortcut is the identity where shapes
     agree, else a 1x1 convolution ("option B"), with a norm of its own unless
-    ``shortcut_norm=False``. The last norm's scale may start at zero (``zero_init``), so that the
-    block begins as the identity.
+    ``shortcut_norm=False``; ``project`` decides it by hand, ``shortcut`` gives another layer
+    (ZeroShortcut is "option A"). The last norm's scale may start at zero (``zero_init``), so that
+    the block begins as the identity.
     """
 
     def __init__(
@@ -368,6 +410,7 @@ class Residual(nn.Module):
         project: bool | None = None,
         bias: bool | None = None,
         shortcut_norm: bool = True,
+        shortcut: nn.Module | None = None,
         zero_init: bool = False,
     ) -> None:
         super().__init__()
@@ -384,8 +427,10 @@ class Residual(nn.Module):
         self.conv2 = ConvBlock(
             outputs, outputs, kernel=kernel, dims=dims, norm=norm, activation=None, bias=bias
         )
-        side = norm if shortcut_norm else None
-        self.shortcut = _shortcut(inputs, outputs, dims, stride, side, project, bias)
+        if shortcut is None:
+            side = norm if shortcut_norm else None
+            shortcut = _shortcut(inputs, outputs, dims, stride, side, project, bias)
+        self.shortcut = shortcut
         self.activation = make_activation(activation)
         if zero_init:
             _zero_last(self.conv2)
@@ -436,6 +481,97 @@ class Bottleneck(nn.Module):
         y = self.conv2(y)  # (N, width, *size')
         y = self.conv3(y)  # (N, outputs, *size')
         return self.activation(y + self.shortcut(x))  # (N, outputs, *size')
+
+
+class ZeroShortcut(nn.Module):
+    """Every ``stride``-th position, zeros as the new channels: "option A" (He et al. 2016, 3.3).
+
+    (N, in, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)). No weights.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int = 1) -> None:
+        super().__init__()
+        if outputs < inputs:
+            raise ValueError(f"{inputs} channels can't be padded to {outputs}")
+        self.extra, self.stride = outputs - inputs, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, :, :: self.stride, :: self.stride]  # (N, in, H', W')
+        return F.pad(x, (0, 0, 0, 0, 0, self.extra))  # (N, out, H', W')
+
+
+class StochasticDepth(nn.Module):
+    """Training only: drops a picture's whole branch with probability ``p`` (Huang et al. 2016).
+
+    (N, C, *size) -> the same shape. What stays is divided by 1 - p, so the mean is unchanged.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"a probability below 1 is needed, got {p}")
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        keep = torch.rand(x.shape[:1] + (1,) * (x.ndim - 1), device=x.device) >= self.p
+        return x * (keep.to(x.dtype) / (1 - self.p))  # (N, C, *size)
+
+
+class InvertedResidual(nn.Module):
+    """1x1 up to ``expand``·in, depthwise KxK, 1x1 down without activation, plus x where it fits.
+
+    Sandler et al. 2018 (MobileNetV2), section 3.4; "MBConv" in EfficientNet. The opposite of a
+    Bottleneck: narrow between blocks, wide inside, where the cheap depthwise layer works.
+    (N, in, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)). ``end_pad`` pads as TensorFlow
+    does (EndPad); ``drop`` is the StochasticDepth of the branch.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        expand: int = 6,
+        kernel: int = 3,
+        stride: int = 1,
+        norm_eps: float = 1e-5,
+        activation: Activation = "relu6",
+        end_pad: bool = False,
+        drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        width = inputs * expand
+        self.expand: nn.Module = nn.Identity()
+        if expand != 1:
+            self.expand = ConvBlock(
+                inputs, width, kernel=1, norm="batch", norm_eps=norm_eps, activation=activation
+            )
+        # at stride 1 both ways of padding are the same
+        self.pad = EndPad(kernel, stride) if end_pad and stride != 1 else nn.Identity()
+        self.depthwise = ConvBlock(
+            width,
+            width,
+            kernel=kernel,
+            stride=stride,
+            padding="narrow" if end_pad and stride != 1 else "same",
+            groups=width,
+            norm="batch",
+            norm_eps=norm_eps,
+            activation=activation,
+        )
+        self.project = ConvBlock(
+            width, outputs, kernel=1, norm="batch", norm_eps=norm_eps, activation=None
+        )
+        self.residual = stride == 1 and inputs == outputs
+        self.drop = StochasticDepth(drop if self.residual else 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.expand(x)  # (N, expand * in, H, W)
+        y = self.depthwise(self.pad(y))  # (N, expand * in, H', W')
+        y = self.project(y)  # (N, outputs, H', W')
+        return x + self.drop(y) if self.residual else y
 
 
 def _shortcut(

@@ -61,7 +61,10 @@ def line_chart(series: Series, *, title: str, x: str, y: str) -> str:
         f"{escape(y)}</text>"
     )
     for i, (name, points) in enumerate(lines.items()):
-        colour, dash = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)]
+        colour = COLOURS[i % len(COLOURS)]
+        dash = DASHES[
+            (i + i // len(COLOURS)) % len(DASHES)
+        ]  # an eighth line differs from the first
         path = "L".join("{:.1f} {:.1f}".format(*at(a, b)) for a, b in points)
         stroke = f'stroke="{colour}" stroke-width="1.8" stroke-dasharray="{dash}" fill="none"'
         out.append(f'<path d="M{path}" {stroke}/>')

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import resource
 import statistics
 import subprocess
 import sys
@@ -114,22 +113,95 @@ def candidates(
     return found
 
 
+# A process of its own starts the one that is measured: a child's peak counts its parent's memory.
+_MEASURE = """
+import resource, subprocess, sys, time
+begun = time.perf_counter()
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+wall, used = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
+
+
 def process_seconds(command: list[str]) -> tuple[float, float, float]:
     """Wall and CPU seconds and peak MB of a whole process."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    begun = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    wall = time.perf_counter() - begun
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, cpu, after.ru_maxrss / 1024
+    measured = subprocess.run(
+        [sys.executable, "-c", _MEASURE, *command], check=True, stdout=subprocess.PIPE, text=True
+    )
+    wall, cpu, peak = map(float, measured.stdout.split())
+    return wall, cpu, peak
+
+
+def photos() -> None:
+    """`classify`: a process from start to answer, pictures a second, and torch on the same net."""
+    import torch
+
+    from cnnapps.apps.classify import load as load_classifier
+    from cnnapps.apps.classify.predict import table
+    from cnnapps.core.media import read_picture
+    from cnnapps.core.weights import find, open_weights
+
+    torch.set_num_threads(1)
+    folder = Path(__file__).parent / "data" / "vision"
+    files = [folder / "chelsea.jpg", folder / "coffee.jpg"] * 16
+    me = [sys.executable, "-m", "cnnapps", "classify"]
+    print("\n| process | wall s | CPU s | peak MB |\n|---|---|---|---|")
+    for title, command in (
+        ("cnnapps classify PHOTO", [*me, str(files[0])]),
+        ("cnnapps classify digits SCAN", [*me, "digits", str(folder / "digits.png")]),
+    ):
+        runs = [process_seconds(command) for _ in range(ROUNDS)]
+        wall, cpu = (statistics.median(r[i] for r in runs) for i in (0, 1))
+        print(f"| {title} | {wall:.2f} | {cpu:.2f} | {max(r[2] for r in runs):.0f} |")
+    classifier = load_classifier()
+    weights = open_weights(find(None, "classify"), app="classify")
+    net = table()[weights.card.net](**weights.card.arguments).eval()
+    net.load_state_dict({n: torch.from_numpy(t.copy()) for n, t in weights.tensors().items()})
+    square = [read_picture(f).rgb[:200, :200] for f in files]
+    inputs = np.stack([classifier.prepare(p).input for p in square])
+
+    def eager() -> None:
+        with torch.inference_mode():
+            for i in range(0, len(inputs), 16):
+                net(torch.from_numpy(inputs[i : i + 16]))
+
+    def ours() -> None:
+        for i in range(0, len(inputs), 16):
+            classifier.run(inputs[i : i + 16])
+
+    systems: dict[str, Callable[[], object]] = {
+        "classify, files of 3:2 and 4:3, whole": lambda: list(classifier.batch(files)),
+        "classify, files of 3:2 and 4:3, CPU s": lambda: list(classifier.batch(files)),
+        "the net alone at 224x224": ours,
+        "torch, the same net at 224x224": eager,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    for _ in range(ROUNDS):
+        for name, run in systems.items():
+            clock = time.process_time if name.endswith("CPU s") else time.perf_counter
+            begun = clock()
+            run()
+            seconds[name].append(clock() - begun)
+    base = seconds["the net alone at 224x224"]
+    print(f"\n{len(files)} photos, one thread\n\n| what | photos/s | time / the net's | range |")
+    print("|---|---|---|---|")
+    for name, times in seconds.items():
+        ratios = sorted(a / b for a, b in zip(times, base, strict=True))
+        rate = len(files) / statistics.median(times)
+        ratio, low, high = statistics.median(ratios), ratios[0], ratios[-1]
+        print(f"| {name} | {rate:.0f} | {ratio:.2f} | {low:.2f}-{high:.2f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     shared = Path(__file__).parent.parent.parent / "shared" / "data" / "text"
     parser.add_argument("--data", type=Path, default=shared if shared.is_dir() else None)
+    parser.add_argument("--only", choices=("text", "photos"), help="One part of the bench.")
     arguments = parser.parse_args()
+    if arguments.only != "text":
+        photos()
+    if arguments.only == "photos":
+        return
     data = texts_of(arguments.data)
     texts = data.timed
     train = [" ".join(tokenize(t)) for t in data.train]

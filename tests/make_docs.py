@@ -73,18 +73,23 @@ def run_console(page: str) -> str:
     return CONSOLE.sub(again, page)
 
 
+RATES = {"accuracy": "", "top1": "top-1 ", "top5": "top-5 "}
+"""Metrics of a card that the tables show, in percent, and how they are called there."""
+
+
 def cards(app: str) -> str:
-    """A table of an app's shipped weights: size, net, what for, measured accuracy."""
-    lines = ["| weights | what for | net | MB | accuracy (data, n) |", "|---|---|---|---|---|"]
+    """A table of an app's shipped weights: size, net, what for, what was measured."""
+    lines = ["| weights | what for | net | MB | measured (data, n) |", "|---|---|---|---|---|"]
     for name, folder in installed():
         if not name.startswith(f"{app}/"):
             continue
         card = Card.from_json((folder / "card.json").read_bytes(), folder)
-        found = [m for m in card.metrics if m.name == "accuracy"]
-        scores = "; ".join(
-            f"{100 * m.value:.1f} ({' '.join([m.data.split('.')[0], m.split]).strip()}, {m.n:,})"
-            for m in found
-        )
+        found: dict[str, list[str]] = {}
+        for m in card.metrics:
+            if m.name in RATES:
+                words = f"{m.data.split('.')[0]} {m.split}, {m.n:,}".replace(" ,", ",")
+                found.setdefault(words, []).append(f"{RATES[m.name]}{100 * m.value:.1f}")
+        scores = "; ".join(f"{', '.join(values)} ({words})" for words, values in found.items())
         lines.append(
             f"| `{name}` | {card.what} | {card.net} | {card.size / 1e6:.1f} | {scores or '-'} |"
         )
@@ -102,7 +107,13 @@ def benchmark() -> str:
     return (table_text(cells, SETS) + levers_text(cells, SETS)).rstrip("\n")
 
 
-TABLES = {"cards textcls": lambda: cards("textcls"), "benchmark textcls": benchmark}
+TABLES = {
+    "cards textcls": lambda: cards("textcls"),
+    "cards go-policy": lambda: cards("go-policy"),
+    "benchmark textcls": benchmark,
+}
+PAGES = ("README.md", "docs/textcls.md", "docs/go-policy.md")
+"""Pages with such tables."""
 
 
 def fill(page: str) -> str:
@@ -118,7 +129,8 @@ def fill(page: str) -> str:
 
 def write() -> None:
     (ROOT / "docs" / "cli.md").write_text(cli_page(), encoding="utf-8")
-    for path in (ROOT / "README.md", ROOT / "docs" / "textcls.md"):
+    for name in PAGES:
+        path = ROOT / name
         page = fill(path.read_text(encoding="utf-8"))
         path.write_text(run_console(page), encoding="utf-8")
 

@@ -54,6 +54,30 @@ def read_lines(path: Path) -> None:
         pass
 
 
+def read_record(path: Path) -> None:
+    """All games of a record, every position of their main lines, and the file written back."""
+    from cnnapps.apps.go_policy.predict import positions_of
+    from cnnapps.apps.go_policy.records import main_line, read
+
+    collection = read(path.read_bytes(), source=path.name)
+    for tree in collection.trees:
+        for _ in positions_of(main_line(tree)):
+            pass
+    collection.to_bytes()
+
+
+def classify_picture(path: Path) -> None:
+    from cnnapps.apps.classify import load
+
+    load()(path)
+
+
+def read_digits(path: Path) -> None:
+    from cnnapps.apps.classify import load_digits
+
+    load_digits()(path)
+
+
 def run_weights(folder: Path) -> None:
     from cnnapps.apps.textcls import load
 
@@ -91,6 +115,30 @@ def text_files() -> Iterator[tuple[str, str, Read, bytes]]:
     yield "word2vec", "v.bin", read_vectors, b"5 8\n" + body
 
 
+def picture_files() -> Iterator[tuple[str, str, Read, bytes]]:
+    """Pictures through the nets of classify, as text_files gives them."""
+    photos = ROOT / "data" / "vision"
+    yield "classify", "photo.jpg", classify_picture, (photos / "chelsea.jpg").read_bytes()
+    yield "digits", "scan.png", read_digits, (photos / "digits.png").read_bytes()
+
+
+def record_files() -> Iterator[tuple[str, str, Read, bytes]]:
+    """Game records of each kind, with other encodings, set-up stones and variations among them."""
+    for name, file in (
+        ("sgf", "katrain-data-xmgt97.sgf"),
+        ("sgf-variations", "sabaki-sgf-beginner_game.sgf"),
+        ("sgf-shift-jis", "sgf-encoding-nihon-kiin.sgf"),
+        ("gib", "sabaki-gib-euc-kr.gib"),
+        ("ngf", "sabaki-ngf-gb2312.ngf"),
+        ("ugf", "sabaki-ugf-review.ugi"),
+    ):
+        yield name, "game" + Path(file).suffix, read_record, (ROOT / "data/go" / file).read_bytes()
+
+
+def all_files() -> list[tuple[str, str, Read, bytes]]:
+    return [*text_files(), *picture_files(), *record_files()]
+
+
 def check(read: Read, path: Path) -> str:
     """ "answered", "refused", or what went wrong; in a process of its own."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
@@ -122,7 +170,7 @@ def check(read: Read, path: Path) -> str:
 
 
 def bench_files(name: str, n: int, seed: int, scratch: Path, keep: Path) -> Counter[str]:
-    cases = list(text_files())
+    cases = all_files()
     _, file, read, good = next(case for case in cases if case[0] == name)
     other = next(case[3] for case in cases if case[0] != name)
     found: Counter[str] = Counter()
@@ -176,11 +224,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
-    import onnxruntime  # noqa: F401 (loaded once, before the forks)
+    import cv2  # noqa: F401 (loaded once, before the forks)
+    import onnxruntime  # noqa: F401
 
+    from cnnapps.apps.go_policy import predict as _go  # noqa: F401
     from cnnapps.apps.textcls import predict  # noqa: F401
 
-    names = [case[0] for case in text_files()] + ["weights", "weights-resealed"]
+    names = [case[0] for case in all_files()] + ["weights", "weights-resealed"]
     chosen = [x for x in names if not arguments.only or x in arguments.only.split(",")]
     keep = ROOT.parent / "runs" / "reliability"
     failures = 0

@@ -15,7 +15,7 @@ from cnnapps.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-from make_docs import cli_page, commands, fill, run_console  # noqa: E402
+from make_docs import PAGES, cli_page, commands, fill, run_console  # noqa: E402
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -24,7 +24,7 @@ def test_readme_shows_true_output() -> None:
     assert run_console(README) == README, "run: python tests/make_docs.py"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/textcls.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_tables_are_up_to_date(page: str) -> None:
     written = (ROOT / page).read_text(encoding="utf-8")
     assert fill(written) == written, "run: python tests/make_docs.py"

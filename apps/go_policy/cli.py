@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -104,3 +105,141 @@ def evaluate(data: tuple[str, ...], **options: Any) -> None:
     from cnnapps.apps.go_policy.run import evaluate_on
 
     click.get_current_context().exit(evaluate_on(data, **options))
+
+
+@main.command()
+@click.argument("data", nargs=-1, metavar="[DATA...]")
+@click.option("--net", metavar="NAME", help="A new net: alphago-64, -128, -192, -256, -384, ...")
+@click.option(
+    "--from", "start", metavar="TAG|FOLDER|FILE", help="Go on from weights or a KataGo .bin.gz."
+)
+@click.option("--valid", metavar="DATA", help="Games that are only measured (default: a part).")
+@click.option("-o", "--output", default="go-weights", show_default=True, metavar="FOLDER")
+@click.option("--run", metavar="FOLDER", help="Checkpoints and curves (default: OUTPUT.run).")
+@click.option("--cache", metavar="FOLDER", help="Keep the games there, packed, for the next run.")
+@click.option("--minutes", type=click.FloatRange(min=0.01), help="Time to train.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--encoding", help="Encoding of the records (default: guessed).")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
+@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too.")
+@common_options
+def train(data: tuple[str, ...], **options: Any) -> None:
+    """Train on DATA: records, folders and zips of them, tables; without DATA on a sample.
+
+    Without --net it tunes the shipped weights; --net starts from nothing. Even games on 19x19.
+
+    \b
+    cnnapps go-policy train
+    cnnapps go-policy train my-games/ --minutes 30 -o my-go
+    cnnapps go-policy train games.tsv.xz --net alphago-64 --set steps=20000 --resume
+    """
+    from cnnapps.core.errors import need
+
+    need("torch", "go-policy train")
+    need("numba", "go-policy train")
+    from cnnapps.apps.go_policy.train import train_on
+
+    click.get_current_context().exit(train_on(data, **options))
+
+
+_PLAYER = (
+    _SYMMETRIES,
+    click.option(
+        "--temperature",
+        type=click.FloatRange(0, 100),
+        default=0.0,
+        show_default=True,
+        help="0 plays the favourite; above, moves are drawn from p^(1/T).",
+    ),
+    click.option(
+        "--rules",
+        type=click.Choice(["japanese", "chinese"]),
+        default="japanese",
+        show_default=True,
+        help="How its own count counts: territory, or territory and stones.",
+    ),
+    click.option(
+        "--resign",
+        type=click.FloatRange(0),
+        metavar="POINTS",
+        help="Give up when that far behind for three moves (default: never).",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of the drawn moves."),
+    click.option("--weights", metavar="TAG|FOLDER", help="Which weights (default: default)."),
+    click.option(
+        "--runtime", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True
+    ),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]"),
+    click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True),
+)
+
+
+def _player_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_PLAYER):
+        function = option(function)
+    return function
+
+
+@main.command()
+@_player_options
+@common_options
+def gtp(**options: Any) -> None:
+    """Play in Sabaki, GoGui, Lizzie or against another program: the Go Text Protocol.
+
+    Enter this as the engine's command; it reads commands on stdin until "quit".
+
+    \b
+    cnnapps go-policy gtp
+    cnnapps go-policy gtp --symmetries 1 --temperature 0.5
+    """
+    from cnnapps.apps.go_policy.run import play_gtp
+
+    click.get_current_context().exit(play_gtp(**options))
+
+
+@main.command()
+@click.option("--opponent", required=True, metavar="COMMAND", help="A program that speaks GTP.")
+@click.option("--games", type=click.IntRange(1, 9999), default=20, show_default=True)
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="Where the records go.")
+@click.option("--size", type=click.IntRange(2, 25), default=19, show_default=True)
+@click.option("--komi", type=click.FloatRange(-400, 400), default=6.5, show_default=True)
+@click.option(
+    "--varied",
+    type=click.IntRange(0),
+    default=24,
+    show_default=True,
+    help="In the first moves of a game ours are drawn, so that games differ.",
+)
+@click.option(
+    "--heat",
+    type=click.FloatRange(0.01, 10),
+    default=0.5,
+    show_default=True,
+    help="The temperature at which they are.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 86400),
+    default=600.0,
+    show_default=True,
+    help="Seconds to wait for an answer.",
+)
+@click.option("--shard", callback=parse_shard, metavar="I/N", help="Only every N-th game, from I.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@_player_options
+@common_options
+def match(**options: Any) -> None:
+    """Play games against another program and report the score.
+
+    Colours alternate, the opponent counts, each game is an SGF file in FOLDER. Games that are
+    there already are kept, so the same command goes on after a kill.
+
+    \b
+    cnnapps go-policy match --opponent "gnugo --mode gtp --level 10" --games 40 -o gnugo10
+    """
+    from cnnapps.apps.go_policy.run import play_match_against
+
+    click.get_current_context().exit(play_match_against(**options))

@@ -14,6 +14,10 @@ is two letters, column and row from the top left, ``tt`` is a pass:
 
     game  date  rank_black_white  result  moves      one game a line
     game  moves_played  moves  next_move             one position a line
+
+Records (SGF, GIB, NGF, UGF), folders and zips of them give the main lines of their games. What the
+tables can't say is left out and counted: other boards than 19x19, handicap and set-up stones, a
+colour that moves twice in a row.
 """
 
 from __future__ import annotations
@@ -24,8 +28,11 @@ import io
 import json
 import lzma
 import os
+import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,8 +41,11 @@ from numpy.typing import NDArray
 
 from cnnapps.apps.go_policy import kernels
 from cnnapps.apps.go_policy.planes import V7_GLOBALS, globals_row, symmetries
-from cnnapps.core.errors import InputError
+from cnnapps.apps.go_policy.records import RECORDS, TABLES, Move, Record, main_line, read
+from cnnapps.core.errors import CnnappsError, InputError, LimitError
 from cnnapps.core.files import write_bytes
+from cnnapps.core.limits import Limits
+from cnnapps.core.media import expand_inputs, read_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,6 +91,23 @@ class Report:
     white_wins: int = 0
     professional: int = 0  # games with at least one account marked professional
     first_illegal: tuple[str, ...] = ()  # up to ten: "file, game: move"
+    left_out: dict[str, int] = field(default_factory=dict)  # reason -> games (or files)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.games:,} games in {self.files:,} files, {self.positions:,} positions and "
+            f"{self.passes:,} passes; {self.shortest} to {self.longest} moves, median {self.median}"
+        ]
+        if self.black_wins or self.white_wins:
+            lines.append(f"won by Black {self.black_wins:,}, by White {self.white_wins:,}")
+        if self.illegal:
+            first = self.first_illegal[0]
+            lines.append(f"{self.illegal:,} games with an illegal move left out (first: {first})")
+        if self.empty:
+            lines.append(f"{self.empty:,} games without moves left out")
+        for reason, count in sorted(self.left_out.items()):
+            lines.append(f"{count:,} left out: {reason}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +124,7 @@ class Games:
     names: tuple[str, ...]
     report: Report
     sha256: str  # of the files that were read
+    asks_last: bool = False  # a table of positions: only the last move of each game is a question
 
     def __len__(self) -> int:
         return len(self.names)
@@ -106,6 +134,20 @@ class Games:
         if passes:
             return np.arange(len(self.moves), dtype=np.int64)
         return np.flatnonzero(self.moves != AREA)
+
+    def take(self, chosen: NDArray[np.int64]) -> Games:
+        """Only the games with these numbers; the report counts them afresh, as far as it can."""
+        lengths = np.diff(self.starts)[chosen]
+        spans = [self.moves[self.starts[g] : self.starts[g + 1]] for g in chosen]
+        moves = np.concatenate(spans)
+        passes = int((moves == AREA).sum())
+        report = Report(
+            self.report.files, len(chosen), positions=len(moves) - passes, passes=passes,
+            shortest=int(lengths.min()), median=int(np.median(lengths)), longest=int(lengths.max()),
+        )  # fmt: skip
+        starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+        names = tuple(self.names[g] for g in chosen)
+        return Games(moves, starts, names, report, self.sha256, self.asks_last)
 
     def number(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many moves had been played before each position."""
@@ -156,36 +198,55 @@ def parse_moves(text: str, source: object) -> NDArray[np.int32]:
 
 
 def pack_games(
-    paths: Iterable[str | os.PathLike[str]], *, cache: str | os.PathLike[str] | None = None
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    encoding: str | None = None,
 ) -> Games:
-    """Read tables of games (or of positions: each becomes a game that ends with the next move).
+    """Read tables of games (or of positions: each becomes a game that ends with the next move),
+    records, folders and zips of records.
 
     Games with an illegal move (simple ko, no suicide) are dropped and counted. With ``cache``, a
     folder, the result is kept there under the hash of the files, and read from there next time.
+    InputError: a table is malformed, one of ``paths`` can't be read, or no game is left.
     """
-    files = [Path(p) for p in paths]
-    if not files:
+    files: list[str] = []
+    given = [os.fspath(path) for path in paths]
+    if not given:
         raise InputError("training data", "no files")
-    try:
-        digests = [hashlib.sha256(f.read_bytes()).hexdigest() for f in files]
-    except OSError as error:
-        raise InputError(error.filename or "training data", error.strerror or str(error)) from error
+    for item in expand_inputs(given, suffixes=(*RECORDS, *TABLES, ".zip")):
+        if item.error is not None:
+            raise item.error
+        files.append(item.name)
+    digests = [_digest(file) for file in files]
     digest = digests[0]
     if len(digests) > 1:
         digest = hashlib.sha256("\n".join(digests).encode()).hexdigest()
     kept = Path(cache) / f"{digest[:16]}.npz" if cache is not None else None
     if kept is not None and kept.exists():
         return _load(kept, digest)
-    games = _collect(files, digest)
+    games = _collect(files, digest, encoding)
     if kept is not None:
         buffer = io.BytesIO()
         np.savez(
             buffer, moves=games.moves.astype(np.uint16), starts=games.starts,
             names=np.array(games.names), report=json.dumps(asdict(games.report)),
+            asks_last=games.asks_last,
         )  # fmt: skip
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(kept, buffer.getvalue())
     return games
+
+
+def _digest(file: str) -> str:
+    digest = hashlib.sha256()
+    try:
+        with open(file, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(file, error.strerror or str(error)) from error
+    return digest.hexdigest()
 
 
 def _load(kept: Path, digest: str) -> Games:
@@ -195,34 +256,52 @@ def _load(kept: Path, digest: str) -> Games:
             report["first_illegal"] = tuple(report["first_illegal"])
             names = tuple(str(n) for n in data["names"])
             moves = data["moves"].astype(np.int32)
-            return Games(moves, data["starts"], names, Report(**report), digest)
+            asks_last = bool(data["asks_last"])
+            return Games(moves, data["starts"], names, Report(**report), digest, asks_last)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(kept, f"damaged cache, delete it ({error})") from error
 
 
-def _collect(files: Sequence[Path], digest: str) -> Games:
+@dataclass(frozen=True, slots=True)
+class _Game:
+    """A game as it was read: a name for messages, its moves, and what the report counts."""
+
+    name: str
+    where: str
+    moves: NDArray[np.int32]
+    result: str = ""
+    professional: bool = False
+    asks_last: bool = False
+
+
+def _collect(files: Sequence[str], digest: str, encoding: str | None) -> Games:
     check = _Replayer()
     moves: list[NDArray[np.int32]] = []
     names: list[str] = []
     illegal: list[str] = []
+    left_out: Counter[str] = Counter()
     empty = black = white = professional = 0
+    asks_last = True
     for file in files:
-        for row in read_table(file):
-            where = f"{file}, game {row['game']}"
-            game = parse_moves(row["moves"] + row.get("next_move", ""), where)
-            legal = check.legal_moves(game)
-            if len(game) == 0:
+        for game in _games_of(file, encoding):
+            if isinstance(game, str):
+                left_out[game] += 1
+                continue
+            legal = check.legal_moves(game.moves)
+            if len(game.moves) == 0:
                 empty += 1
-            elif legal < len(game):
-                illegal.append(f"{file.name}, game {row['game']}: move {legal + 1}")
+            elif legal < len(game.moves):
+                illegal.append(f"{game.where}: move {legal + 1}")
             else:
-                moves.append(game)
-                names.append(row["game"])
-                black += row.get("result", "").startswith("B+")
-                white += row.get("result", "").startswith("W+")
-                professional += "p" in row.get("rank_black_white", "")
+                moves.append(game.moves)
+                names.append(game.name)
+                black += game.result.upper().startswith("B+")
+                white += game.result.upper().startswith("W+")
+                professional += game.professional
+                asks_last = asks_last and game.asks_last
     if not moves:
-        raise InputError(files[0], "no games")
+        why = "; ".join(f"{n} left out: {reason}" for reason, n in left_out.items())
+        raise InputError(files[0], f"no games{f' ({why})' if why else ''}")
     lengths = np.array([len(m) for m in moves])
     starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
     joined = np.concatenate(moves)
@@ -230,9 +309,75 @@ def _collect(files: Sequence[Path], digest: str) -> Games:
     report = Report(
         len(files), len(names), len(illegal), empty, len(joined) - passes, passes,
         int(lengths.min()), int(np.median(lengths)), int(lengths.max()), black, white,
-        professional, tuple(illegal[:10]),
+        professional, tuple(illegal[:10]), dict(left_out),
     )  # fmt: skip
-    return Games(joined, starts, tuple(names), report, digest)
+    return Games(joined, starts, tuple(names), report, digest, asks_last)
+
+
+def _games_of(file: str, encoding: str | None) -> Iterator[_Game | str]:
+    """The games of a file, or for each that can't be taken the reason."""
+    name = Path(file).name
+    if file.lower().endswith(".zip"):
+        yield from _zipped(file, encoding)
+    elif file.lower().endswith(RECORDS):
+        yield from _recorded(read_bytes(file), file, name, encoding)
+    else:
+        for row in read_table(file):
+            moves = parse_moves(
+                row["moves"] + row.get("next_move", ""), f"{file}, game {row['game']}"
+            )
+            yield _Game(
+                row["game"], f"{name}, game {row['game']}", moves, row.get("result", ""),
+                "p" in row.get("rank_black_white", ""), "next_move" in row,
+            )  # fmt: skip
+
+
+def _zipped(file: str, encoding: str | None) -> Iterator[_Game | str]:
+    """The records in a zip; nothing is written, so no name of a member leads anywhere."""
+    most = Limits().bytes
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                if member.is_dir() or not member.filename.lower().endswith(RECORDS):
+                    continue
+                if member.file_size > most:
+                    yield f"larger than {most:,} bytes"
+                    continue
+                with archive.open(member) as stream:
+                    data = stream.read(most + 1)
+                if len(data) > most:  # the directory lied
+                    raise LimitError(file, f"{member.filename!r} unpacks without end", "bytes")
+                yield from _recorded(data, member.filename, Path(member.filename).stem, encoding)
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        raise InputError(file, f"can't be read as zip ({error})") from error
+
+
+def _recorded(data: bytes, source: str, name: str, encoding: str | None) -> Iterator[_Game | str]:
+    try:
+        collection = read(data, source=source, encoding=encoding)
+        records = [main_line(tree) for tree in collection.trees]
+    except CnnappsError:
+        yield "records that can't be read"
+        return
+    for record in records:
+        yield _from_record(record, name)
+
+
+def _from_record(record: Record, name: str) -> _Game | str:
+    if (record.columns, record.rows) != (SIZE, SIZE):
+        return "another board than 19x19"
+    found = [event for event in record.events if isinstance(event, Move)]
+    if len(found) > MAX_MOVES:
+        return f"more than {MAX_MOVES} moves"
+    if len(found) < len(record.events):
+        return "handicap or set-up stones"
+    if any(move.colour != ("black", "white")[i % 2] for i, move in enumerate(found)):
+        return "a colour that moves twice in a row, or White first"
+    moves = [AREA if m.point is None else m.point[1] * SIZE + m.point[0] for m in found]
+    professional = any(
+        rank.lower().endswith("p") for rank in (record.black_rank, record.white_rank)
+    )
+    return _Game(name, name, np.array(moves, np.int32), record.result, professional)
 
 
 # ------------------------------------------------------------------------------------- positions

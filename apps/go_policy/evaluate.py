@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 from cnnapps.apps.go_policy.board import BLACK, PASS, WHITE, Board
 from cnnapps.apps.go_policy.data import AREA, SIZE, parse_moves, read_table
 from cnnapps.apps.go_policy.predict import Position, positions_of
-from cnnapps.apps.go_policy.records import Record, main_line, read
+from cnnapps.apps.go_policy.records import RECORDS, TABLES, Record, main_line, read
 from cnnapps.core.errors import InputError
 from cnnapps.core.media import expand_inputs, read_bytes
 from cnnapps.core.progress import Progress, warn
 
 __all__ = [
     "PHASES",
-    "RECORDS",
     "Answer",
     "Questions",
     "Scores",
@@ -43,8 +42,6 @@ __all__ = [
 
 PHASES = ((0, "0-29"), (30, "30-99"), (100, "100-199"), (200, "200-"))
 """Where phases begin, in moves played, and their names."""
-RECORDS = (".sgf", ".gib", ".ngf", ".ugf", ".ugi")
-TABLES = (".tsv", ".tsv.gz", ".tsv.xz")
 LEAST = 1e-12
 """What a probability of 0 counts as in the cross-entropy (temperatures can round to it)."""
 
@@ -118,7 +115,7 @@ def heading(width: int = 10) -> str:
     return f"{'moves':<{width}} {'n':>7}   top-1 (95%)              top-5 (95%)             nats"
 
 
-def wilson(hits: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+def wilson(hits: float, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
     """The interval of Wilson for a rate of ``hits`` in ``n``; (0, 1) without observations."""
     if n == 0:
         return 0.0, 1.0

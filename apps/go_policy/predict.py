@@ -197,10 +197,24 @@ class GoPredictor:
             pending.append(position)
         return answers + (self._run(pending) if pending else [])
 
+    def images(self, position: Position) -> list[Floats]:
+        """The 8 answers to the images of one position, each as ``probabilities`` gives them."""
+        self.check_size(position.board.size)
+        upright = self._logits([position], 8)[0]
+        return [_mean(upright[k : k + 1], position.board, 1.0) for k in range(8)]
+
     def _run(self, positions: Sequence[Position]) -> list[Floats]:
-        """The same for positions of one size."""
+        """The same as ``probabilities`` for positions of one size."""
+        upright = self._logits(positions, self.symmetries)
+        return [
+            _mean(upright[i], position.board, self.temperature)
+            for i, position in enumerate(positions)
+        ]
+
+    def _logits(self, positions: Sequence[Position], k: int) -> Floats:
+        """(N, K, area + 1): what the net says to the first k images, turned back."""
         size, count = positions[0].board.size, len(positions)
-        area, k = size * size, self.symmetries
+        area = size * size
         table = symmetries(size)[:k]  # (K, area)
         make = v7_planes if self.planes == "v7" else nature_planes
         planes = np.stack([make(p.board) for p in positions])  # (N, C, size, size)
@@ -217,10 +231,7 @@ class GoPredictor:
         for s in range(k):  # point j of image s was point table[s, j]
             upright[:, s, table[s]] = z[:, s, :area]
             upright[:, s, area] = z[:, s, area]
-        return [
-            _mean(upright[i], position.board, self.temperature)
-            for i, position in enumerate(positions)
-        ]
+        return upright
 
 
 def _mean(logits: Floats, board: Board, temperature: float) -> Floats:

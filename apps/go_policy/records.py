@@ -34,7 +34,24 @@ from cnnapps.apps.go_policy.sgf import (
 )
 from cnnapps.core.errors import InputError
 
-__all__ = ["Event", "Move", "Record", "Setup", "ToPlay", "line", "main_line", "nodes_on", "read"]
+__all__ = [
+    "RECORDS",
+    "TABLES",
+    "Event",
+    "Move",
+    "Record",
+    "Setup",
+    "ToPlay",
+    "line",
+    "main_line",
+    "nodes_on",
+    "read",
+]
+
+RECORDS = (".sgf", ".gib", ".ngf", ".ugf", ".ugi")
+"""Suffixes of the files that ``read`` reads."""
+TABLES = (".tsv", ".tsv.gz", ".tsv.xz")
+"""Suffixes of tables of games or positions (``data.read_table``)."""
 
 _MOVES: dict[str, Colour] = {"B": "black", "W": "white"}
 _MAX_PLACED = 1_000_000  # set-up stones of one line: rectangles are cheap to write

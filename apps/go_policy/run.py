@@ -6,12 +6,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cnnapps.apps.go_policy.board import BLACK, WHITE, color_name, to_vertex
-from cnnapps.apps.go_policy.evaluate import RECORDS, Answer, Scores, Tally, answers
+from cnnapps.apps.go_policy.evaluate import Answer, Scores, Tally, answers
 from cnnapps.apps.go_policy.predict import (
     GoPredictor,
     GoResult,
@@ -20,7 +20,7 @@ from cnnapps.apps.go_policy.predict import (
     position_at,
     positions_of,
 )
-from cnnapps.apps.go_policy.records import Record, line, nodes_on, read
+from cnnapps.apps.go_policy.records import RECORDS, Record, line, nodes_on, read
 from cnnapps.apps.go_policy.sgf import Collection, GameTree, Limits, Node
 from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard
 from cnnapps.core.errors import CnnappsError, InputError, printable
@@ -29,7 +29,10 @@ from cnnapps.core.media import expand_inputs, read_bytes
 from cnnapps.core.progress import Progress, warn
 from cnnapps.core.results import answer, dumps, refusal
 
-__all__ = ["Asked", "Review", "evaluate_on", "predict_inputs"]
+if TYPE_CHECKING:
+    from cnnapps.apps.go_policy.player import Player
+
+__all__ = ["Asked", "Review", "evaluate_on", "play_gtp", "play_match_against", "predict_inputs"]
 
 SUFFIXES = {".json": "json", ".jsonl": "json", ".txt": "text", ".sgf": "sgf", ".png": "png"}
 TOP = 10
@@ -399,7 +402,46 @@ def _pictures(
     all_moves: bool,
 ) -> int:
     """A picture for each position: -o FILE for one, -o FOLDER for many; prints their names."""
-    raise click.UsageError("--format png: not yet")
+    from cnnapps.apps.go_policy.picture import draw_board
+    from cnnapps.core.media import write_picture
+
+    if output is None or output == "-":
+        raise click.UsageError("a picture needs -o FILE.png (or -o FOLDER for several)")
+    if all_moves:
+        raise click.UsageError("--format png draws positions: leave out --all-moves")
+    folder = os.path.isdir(output) or output.endswith(("/", os.sep))
+    if folder:
+        os.makedirs(output, exist_ok=True)
+    failed = written = 0
+    taken: set[str] = set()
+    for block in jobs:
+        for job in block:
+            try:
+                if job.error is not None:
+                    raise job.error
+                if written and not folder:
+                    raise InputError(output, "is one picture; give a folder for several positions")
+                result = predictor(job.value.position)
+                path = output if not folder else _picture_name(output, job, taken)
+                write_picture(path, draw_board(result, top=top, title=title_of(job)))
+            except CnnappsError as error:
+                failed += 1
+                warn(f"{job.place or job.source}: {_reason(error)}")
+                continue
+            written += 1
+            click.echo(printable(path, 1000))
+    return 1 if failed else 0
+
+
+def _picture_name(folder: str, job: Job, taken: set[str]) -> str:
+    """``folder/game.png``; a number is added where that name is taken by another input."""
+    typed = job.value.record is None or job.source == "-"
+    stem = "position" if typed else os.path.splitext(os.path.basename(job.source))[0]
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    taken.add(name)
+    return os.path.join(folder, f"{name}.png")
 
 
 # ------------------------------------------------------------------------------------ evaluate
@@ -446,4 +488,121 @@ def evaluate_on(
     passes = f", {questions.passes:,} passes left out" if questions.passes else ""
     click.echo(f"{predictor.card.name} on {scores.n:,}{drawn} moves{passes}")
     click.echo(str(scores))
+    return 0
+
+
+# ------------------------------------------------------------------------------------ playing
+def _player(
+    *,
+    symmetries: str,
+    temperature: float,
+    rules: str,
+    resign: float | None,
+    seed: int,
+    weights: str | None,
+    runtime: str,
+    device: str,
+    threads: int,
+) -> Player:
+    from random import Random
+
+    from cnnapps.apps.go_policy.player import Player
+
+    predictor = load(
+        weights, runtime=runtime, device=device, threads=threads, symmetries=int(symmetries)
+    )
+    return Player(predictor, rules, temperature, resign, Random(seed))
+
+
+def play_gtp(*, quiet: bool, debug: bool, **options: Any) -> int:
+    """Answer GTP commands on stdin until quit."""
+    from cnnapps.apps.go_policy.gtp import Engine, Lines, serve
+
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    engine = Engine(_player(**options))
+    if not quiet and sys.stdin.isatty():
+        warn(f"{engine.player.predictor.card.name} speaks GTP; list_commands, quit")
+    serve(engine, Lines(sys.stdin.fileno()), write)
+    return 0
+
+
+def play_match_against(
+    *,
+    opponent: str,
+    games: int,
+    output: str,
+    size: int,
+    komi: float,
+    varied: int,
+    heat: float,
+    timeout: float,
+    shard: tuple[int, int] | None,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+    **options: Any,
+) -> int:
+    """Play a match and print its score; InputError if the opponent fails, games are kept."""
+    from pathlib import Path
+
+    from cnnapps.apps.go_policy.match import Opponent, play_match, summary
+
+    player = _player(**options)
+    card = player.predictor.card
+    player.predictor.check_size(size, "--size")
+    settings = {
+        "weights": card.files["model.safetensors"].sha256,
+        "opponent": opponent,
+        "size": size,
+        "komi": komi,
+        "seed": options["seed"],
+        "varied": varied,
+        "heat": heat,
+        "symmetries": player.predictor.symmetries,
+        "temperature": player.temperature,
+        "rules": player.rules,
+        "resign": player.resign,
+    }
+    numbers = [n for n in range(1, games + 1) if in_shard(shard, number=n)]
+    played = []
+    with Opponent(opponent, timeout=timeout) as other:
+        turns = play_match(
+            player,
+            other,
+            Path(output),
+            numbers,
+            settings=settings,
+            size=size,
+            komi=komi,
+            seed=options["seed"],
+            varied=varied,
+            heat=heat,
+        )
+        with Progress(len(numbers), "games", quiet=quiet) as progress:
+            for game in turns:
+                played.append(game)
+                progress.update(len(played), won=sum(one.points for one in played))
+    score = summary(played)
+    if as_json:
+        head = {"app": "go-policy", "weights": card.name, "opponent": opponent}
+        click.echo(dumps({**head, "result": score}))
+        return 0
+    low, high = (100 * x for x in score["interval"])
+    won, color = score["won"], score["by_color"]
+    drawn = f", {score['drawn']} drawn" if score["drawn"] else ""
+    click.echo(
+        f"{card.name} against {printable(opponent)}: {won} of {score['games']} won{drawn}, "
+        f"{100 * score['rate']:.1f}% (95% interval {low:.1f} to {high:.1f})"
+    )
+    for name in ("black", "white"):
+        click.echo(f"  as {name}: {color[name]['won']} of {color[name]['games']}")
+    ends = ", ".join(f"{n} {name}" for name, n in score["ended"].items())
+    click.echo(f"  moves: {score['moves']['median']:g} (median), {score['moves']['most']} at most")
+    click.echo(f"  ended: {ends}")
+    if score["own_count"]["games"]:
+        own = score["own_count"]
+        click.echo(f"  our count names the same winner in {own['same_winner']} of {own['games']}")
     return 0

@@ -13,89 +13,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 import torch
 
 from cnnapps.apps.go_policy.evaluate import evaluate, read_questions
-from cnnapps.apps.go_policy.kernels import NATURE_PLANES, V7_PLANES
 from cnnapps.apps.go_policy.net import NETS, KataGoPolicy, from_katago
-from cnnapps.apps.go_policy.planes import V7_GLOBALS
 from cnnapps.apps.go_policy.predict import load
+from cnnapps.apps.go_policy.train import KATAGO_LICENCE, SIZES, build, katago_arguments, save
 from cnnapps.core.card import Card, Metric, Source
-from cnnapps.core.errors import InputError
-from cnnapps.core.export import export
 from cnnapps.core.files import write_bytes
 
-KATAGO_LICENCE = "MIT (KataGo, David J Wu and others)"
 GAMES_LICENCE = "none stated (public collection yenw/computer-go-dataset); records not shipped"
-SIZES = (7, 19)
-"""Boards that KataGo's g170 nets were trained on; below 7x7 they never saw one."""
-
-
-def katago_arguments(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """The arguments of ``KataGoPolicy`` that fit a state dict, from its names and shapes."""
-    numbers = {int(m[1]) for name in state if (m := re.match(r"blocks\.(\d+)\.", name))}
-    pooled = [f"blocks.{i}.pool_to_bias.weight" in state for i in sorted(numbers)]
-    arguments: dict[str, Any] = {
-        "blocks": "".join("p" if pool else "o" for pool in pooled),
-        "width": state["stem.conv.weight"].shape[0],
-        "head": state["head_board.conv.weight"].shape[0],
-        "planes": state["stem.conv.weight"].shape[1],
-        "numbers": state["numbers.weight"].shape[1],
-    }
-    for i, pool in zip(sorted(numbers), pooled, strict=True):
-        channels = state[f"blocks.{i}.conv1.conv.weight"].shape[0]
-        arguments["regular" if pool else "middle"] = channels
-        if pool:
-            arguments["pooled"] = state[f"blocks.{i}.conv_pool.conv.weight"].shape[0]
-    return arguments
-
-
-def examples(planes: str) -> list[dict[str, np.ndarray]]:
-    """Inputs of the kind that the net gets: several batches and board sizes."""
-    rng = np.random.default_rng(1)
-    shapes = [(2, 19), (1, 19), (3, 13), (2, 9), (1, 7)] if planes == "v7" else [(2, 19), (1, 19)]
-    out = []
-    for n, size in shapes:
-        channels = V7_PLANES if planes == "v7" else NATURE_PLANES
-        example = {"planes": (rng.random((n, channels, size, size)) < 0.2).astype(np.float32)}
-        if planes == "v7":
-            example["numbers"] = np.zeros((n, V7_GLOBALS), np.float32)
-            example["numbers"][:, 5] = 6.5 / 20
-            example["numbers"][:, 9:11] = 1
-        out.append(example)
-    return out
-
-
-def save(net: torch.nn.Module, folder: Path, card: Card) -> Card:
-    """Write the weights folder of a policy net; the card says its name, arguments and planes."""
-    planes = card.preparation["planes"]
-    axes: dict[str, dict[int, str]] = {"planes": {0: "n"}}
-    ranges: dict[str, tuple[int, int]] = {}
-    if planes == "v7":
-        axes = {"planes": {0: "n", 2: "size", 3: "size"}, "numbers": {0: "n"}}
-        ranges = {"size": (2, 32)}
-    return export(
-        net, folder, card, examples=examples(planes), axes=axes, outputs=["logits"], ranges=ranges
-    )
-
-
-def build(
-    net: str, arguments: Mapping[str, Any], state: Mapping[str, torch.Tensor]
-) -> torch.nn.Module:
-    """The net with these weights; InputError where they don't fit."""
-    module = NETS[net](**arguments)
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError("--state", str(error).splitlines()[-1].strip()) from error
-    return module
 
 
 def measure(folder: Path, path: Path, symmetries: int) -> list[Metric]:

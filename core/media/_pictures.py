@@ -175,8 +175,13 @@ def _decoded(cv2: Any, header: Header, called: str) -> NDArray[Any]:
     flags = cv2.IMREAD_UNCHANGED
     if header.colour:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    data = header.data
+    if header.format == "PNM":
+        data = (
+            bytes(data) + b"\n"
+        )  # opencv wants white space behind the last number, the format doesn't
     with caught_stderr() as noise:
-        raw = cv2.imdecode(np.frombuffer(header.data, np.uint8), flags)
+        raw = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if header.format == "JPEG" and b"remature end" in noise:
         raise InputError(called, "damaged JPEG (its data ends before the picture does)")
     if raw is None:

@@ -18,6 +18,7 @@ from cnnapps.core.blocks import (
     Bottleneck,
     Branches,
     ConvBlock,
+    EndPad,
     GlobalPool,
     InceptionV1,
     InceptionV3A,
@@ -25,10 +26,14 @@ from cnnapps.core.blocks import (
     InceptionV3C,
     InceptionV3D,
     InceptionV3E,
+    InvertedResidual,
     NiN,
     Pool,
     Residual,
     Separable,
+    StochasticDepth,
+    TableConv,
+    ZeroShortcut,
     max_over_time,
     output_length,
     padding_for,
@@ -351,6 +356,84 @@ def test_zero_init_begins_as_the_identity(make: Callable[..., nn.Module], norm: 
     assert not torch.equal(make(8, 8, norm=norm)(x), x)
 
 
+@given(
+    side=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    kernel=st.integers(1, 7),
+    stride=st.integers(1, 4),
+)
+@settings(max_examples=60, deadline=None)
+def test_end_padding_gives_every_window_and_puts_the_odd_zero_last(
+    side: tuple[int, int], kernel: int, stride: int
+) -> None:
+    x = EndPad(kernel, stride)(torch.ones(1, 1, *side))
+    for axis, size in zip((2, 3), side, strict=True):
+        outputs = -(-size // stride)
+        assert output_length(x.shape[axis], kernel, stride=stride) == outputs
+        line = x.amax(5 - axis).flatten()  # ones where the picture is
+        before = int(line.argmax())
+        after = len(line) - size - before
+        assert 0 <= after - before <= 1
+        # never more than needed: one zero less and the last window is gone
+        short = output_length(len(line) - 1, kernel, stride=stride)
+        assert before + after == 0 or short < outputs
+
+
+def test_end_padding_differs_from_same_on_even_sides_only() -> None:
+    torch.manual_seed(0)
+    block = ConvBlock(3, 4, kernel=3, stride=2)
+    end = ConvBlock(3, 4, kernel=3, stride=2, padding="narrow")
+    end.load_state_dict(block.state_dict())
+    odd, even = torch.randn(1, 3, 15, 15), torch.randn(1, 3, 16, 16)
+    assert torch.allclose(block(odd), end(EndPad(3, 2)(odd)), atol=1e-6)
+    assert not torch.allclose(block(even), end(EndPad(3, 2)(even)), atol=1e-2)
+
+
+def test_a_table_convolution_is_a_dense_one_with_zeros() -> None:
+    torch.manual_seed(0)
+    table = [(0, 2), (1,), (0, 1, 2)]
+    layer = TableConv(3, table, kernel=3)
+    assert parameters(layer) == 6 * 9 + 3
+    kernel = layer.kernel()
+    for p in range(3):
+        for d in range(3):
+            assert (kernel[p, d] != 0).all() == (d in table[p]), (p, d)
+    x = torch.randn(2, 3, 8, 8)
+    y = layer(x)
+    for p, inputs in enumerate(table):
+        alone = nn.functional.conv2d(x[:, inputs], kernel[p : p + 1, inputs], layer.bias[p : p + 1])
+        assert torch.allclose(y[:, p : p + 1], alone, atol=1e-5)
+    # an unconnected input changes nothing, not even by its gradient
+    x.requires_grad_()
+    layer(x)[:, 1].sum().backward()
+    assert x.grad is not None
+    assert x.grad[:, 0].abs().sum() == 0 != x.grad[:, 1].abs().sum()
+
+
+def test_the_zero_shortcut_has_no_weights_and_keeps_every_second_pixel() -> None:
+    x = torch.arange(2 * 2 * 5 * 4, dtype=torch.float32).view(2, 2, 5, 4)
+    y = ZeroShortcut(2, 5, stride=2)(x)
+    assert y.shape == (2, 5, 3, 2)
+    assert torch.equal(y[:, :2], x[:, :, ::2, ::2])
+    assert y[:, 2:].abs().sum() == 0
+    assert parameters(ZeroShortcut(2, 5)) == 0
+    with pytest.raises(ValueError, match="5 channels can't be padded to 2"):
+        ZeroShortcut(5, 2)
+
+
+def test_stochastic_depth_drops_whole_pictures_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    layer = StochasticDepth(0.25)
+    x = torch.ones(4000, 2, 3)
+    y = layer(x)
+    kept = y.amax((1, 2))
+    assert torch.equal(y, kept[:, None, None].expand_as(y))
+    assert kept.unique().tolist() == [0.0, pytest.approx(4 / 3)]
+    assert abs(float(kept.mean()) - 1) < 0.03  # standard error 0.009
+    assert torch.equal(layer.eval()(x), x)
+    with pytest.raises(ValueError, match="below 1"):
+        StochasticDepth(1.0)
+
+
 def test_a_separable_layer_is_cheaper_by_the_paper_s_ratio() -> None:
     cheap = parameters(Separable(64, 128, norm=None))
     assert cheap == (64 * 9 + 64) + (64 * 128 + 128)
@@ -416,6 +499,18 @@ EVERY: dict[str, Net] = {
     "residual": (lambda: Residual(4, 6, stride=2, norm="group"), (2, 4, 9, 9)),
     "residual 1-D": (lambda: Residual(4, 4, dims=1, activation="relu6"), (2, 4, 9)),
     "bottleneck": (lambda: Bottleneck(4, 3, 6, stride=2), (2, 4, 9, 9)),
+    "residual, option A": (
+        lambda: Residual(4, 6, stride=2, shortcut=ZeroShortcut(4, 6, stride=2)),
+        (2, 4, 9, 9),
+    ),
+    "inverted residual": (lambda: InvertedResidual(4, 4, expand=2, drop=0.1), (2, 4, 9, 9)),
+    "inverted residual, strided": (
+        lambda: InvertedResidual(4, 6, expand=1, kernel=5, stride=2, end_pad=True),
+        (2, 4, 9, 9),
+    ),
+    "stochastic depth": (lambda: StochasticDepth(0.1), (2, 4, 9, 9)),
+    "end pad": (lambda: nn.Sequential(EndPad(3, 2), ConvBlock(4, 4)), (2, 4, 9, 9)),
+    "table": (lambda: TableConv(4, [(0, 2), (1, 3), (0, 1, 2, 3)], kernel=3), (2, 4, 9, 9)),
     "inception v1": (lambda: InceptionV1(4, 2, (2, 3), (2, 2), 2), (2, 4, 6, 6)),
     "inception A": (lambda: InceptionV3A(4, 8), (2, 4, 7, 7)),
     "inception B": (lambda: InceptionV3B(4), (2, 4, 9, 9)),

@@ -121,7 +121,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"\xff\xfe broken")
         with pytest.raises(InputError, match="can't be read"):
             data.pack_games([tmp_path / name])
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="no such file"):
         data.pack_games([tmp_path / "none.tsv"])
     with pytest.raises(InputError, match="no files"):
         data.pack_games([])

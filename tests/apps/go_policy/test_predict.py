@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -174,7 +174,7 @@ def test_positions_of_a_game(record: Record) -> None:
     assert len(positions) == 177
     assert [p.board.move_number for p in positions] == list(range(177))
     assert positions[0].played == (BLACK, from_vertex("R16", 19)) or positions[0].played
-    for before, after in zip(positions, positions[1:], strict=False):
+    for before, after in pairwise(positions):
         assert before.played is not None
         color, point = before.played
         assert before.board.to_play == color and after.board[point] == color
