@@ -100,10 +100,11 @@ def benchmark() -> str:
     """Table 2 from docs/benchmark/textcls.json (the cells of `cnnapps textcls benchmark`)."""
     import json
 
-    from cnnapps.apps.textcls.benchmark import SETS, table_text
+    from cnnapps.apps.textcls.benchmark import SETS, levers_text, table_text
 
     path = ROOT / "docs" / "benchmark" / "textcls.json"
-    return table_text(json.loads(path.read_text(encoding="utf-8")), SETS).rstrip("\n")
+    cells = json.loads(path.read_text(encoding="utf-8"))
+    return (table_text(cells, SETS) + levers_text(cells, SETS)).rstrip("\n")
 
 
 TABLES = {

@@ -62,7 +62,9 @@ def geometry(
         ("--output-padding", output_padding, 0),
     ):
         if not least <= value < LONGEST:
-            raise InputError(place, f"{what} must be {least} or more, not {value}")
+            raise InputError(
+                place, f"{what} must be from {least} to {LONGEST - 1:,}, not {value:,}"
+            )
     reach = dilation * (kernel - 1) + 1
     if transposed:
         return _transposed(inputs, kernel, stride, padding, dilation, output_padding, reach)

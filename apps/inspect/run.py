@@ -408,6 +408,8 @@ def _dream(
             steps=steps, seed=seed,
             progress=lambda done, value: bar.update(done, response=value),
         )  # fmt: skip
+    times = max(1, 224 // side)  # a digit's 28 pixels are too few to look at
+    pixels = pixels.repeat(times, 0).repeat(times, 1)
     write_picture(output, pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, 2))
     click.echo(f"{layer}, channel {channel}: response {responses[0]:.3g} of noise, "
                f"{max(responses[-8:]):.3g} after {steps} steps")  # fmt: skip

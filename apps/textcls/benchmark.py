@@ -558,9 +558,11 @@ def table_text(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> str:
     lines = [head, ["---"] * len(head), *table(rows, sets)]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     repeated = {
-        name: sum(r["repeated"] for r in rows if r["set"] == name and r["system"] == first)
+        name: max(  # of the system with the most folds
+            sum(r["repeated"] for r in rows if r["set"] == name and (r["system"], r["seed"]) == one)
+            for one in {("", 0), *((r["system"], r["seed"]) for r in rows)}
+        )
         for name in sets
-        for first in [next((r["system"] for r in rows if r["set"] == name), "")]
     }
     notes = [
         f"{name}: {n} test texts also occur in their training part"
@@ -623,4 +625,4 @@ def levers_text(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> str:
         "| set, fold | with | accuracy | seeds | bought (95%, paired) |",
         "|---|---|---|---|---|",
     ]
-    return "\n" + "\n".join([*head, *lines]) + "\n"
+    return "\n\n" + "\n".join([*head, *lines]) + "\n"

@@ -253,7 +253,8 @@ def fit(
             maps=recipe.maps,
             dropout=recipe.dropout,
             word_dropout=recipe.word_dropout,
-            bottleneck=recipe.bottleneck,
+            # more dimensions than the vectors have would be no bottleneck
+            bottleneck=recipe.bottleneck if recipe.bottleneck < vectors.shape[1] else 0,
             tuned=max(2, int(np.nonzero(counts)[0].max()) + 1),
             multichannel=recipe.variant == "multichannel",
         )

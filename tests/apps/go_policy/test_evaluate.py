@@ -177,9 +177,10 @@ def test_real_games_are_understood(one: GoPredictor) -> None:
 
 
 def test_passes_are_no_questions(one: GoPredictor) -> None:
-    positions = [Position(Board(9), played=(1, PASS)), Position(Board(9), played=(1, 40))]
+    star = 3 * 19 + 15
+    positions = [Position(Board(19), played=(1, PASS)), Position(Board(19), played=(1, star))]
     found = list(answers(one, positions))
-    assert len(found) == 1 and found[0].played == 40
+    assert len(found) == 1 and found[0].played == star
     assert -math.log(found[0].probability) < 5
 
 

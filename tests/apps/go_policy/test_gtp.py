@@ -524,8 +524,7 @@ def test_a_real_process_streams_until_a_line_comes() -> None:
         while line.startswith("info"):
             line = child.stdout.readline()
         assert line == "\n"
-        assert child.stdout.readline() == "=4 cnnapps\n"
-        assert child.stdout.readline() == "\n"
+        assert (child.stdout.readline(), child.stdout.readline()) == ("=4 cnnapps\n", "\n")
         rest, errors = child.communicate("quit\n", timeout=60)
         assert rest == "=\n\n"
         assert (child.returncode, errors) == (0, "")

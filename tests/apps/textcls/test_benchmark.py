@@ -113,7 +113,7 @@ def test_paired_gains_match_the_counts_and_their_spread() -> None:
 def test_levers_are_compared_with_the_one_before() -> None:
     rows = [cell("+labels", "1100"), cell("+vectors", "1110"), cell("default", "1111")]
     text = levers_text(rows, ["trec"])
-    assert [line.split("|")[2].strip() for line in text.splitlines()[3:]] == [
+    assert [line.split("|")[2].strip() for line in text.splitlines()[4:]] == [
         "labels", "vectors", "text"]  # fmt: skip
     assert "| trec 0 | vectors | 75.0 | 1 | +25.0" in text
     assert levers_text([cell("default", "11")], ["trec"]) == ""
