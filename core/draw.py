@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cnnapps.core.errors import need
 
-__all__ = ["Colour", "text", "text_width"]
+__all__ = ["Anchor", "Colour", "text", "text_width"]
 
 Colour = tuple[int, int, int]
 Anchor = Literal["left", "middle", "right"]
@@ -68,4 +68,4 @@ def text(
 
 
 def _ascii(words: str) -> str:
-    return words.encode("ascii", "replace").decode()
+    return words.replace("×", "x").encode("ascii", "replace").decode()

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cnnapps.core import draw
+from cnnapps.core.draw import Anchor
 from cnnapps.core.errors import InputError
 from cnnapps.core.files import write_bytes
 from cnnapps.core.limits import DEFAULT
@@ -21,6 +23,9 @@ __all__ = ["BLUE", "GREEN", "GREY", "INK", "ORANGE", "PALE", "Canvas", "check_su
 # Okabe and Ito: told apart by colour-blind readers
 INK, GREY, PALE = "#222222", "#777777", "#e8e8e8"
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
+
+_SIDES: dict[str, Anchor] = {"start": "left", "middle": "middle", "end": "right"}
+"""SVG's text-anchor -> the end of the text that stands at its x."""
 
 
 def check_suffix(path: str, *suffixes: str) -> None:
@@ -113,7 +118,9 @@ class Canvas:
 
         for shape in self._shapes:
             if shape[0] == "text":
-                self._write(cv2, image, shape, scale)
+                _, x, y, words, size, anchor, colour = shape
+                high, side = round(size * scale), _SIDES[anchor]
+                draw.text(image, words, x * scale, y * scale, high, _rgb(colour), anchor=side)
             elif shape[0] == "polygon":
                 points = at(shape[1]).reshape(-1, 1, 2)
                 if shape[2]:
@@ -125,31 +132,3 @@ class Canvas:
                 points = at(shape[1]).reshape(-1, 1, 2)
                 cv2.polylines(image, [points], False, _rgb(shape[2]), thick, cv2.LINE_AA, 4)
         return image
-
-    def _write(self, cv2: Any, image: np.ndarray, shape: tuple[Any, ...], scale: int) -> None:
-        _, x, y, text, size, anchor, colour = shape
-
-        def at(wide: float) -> int:
-            return round(x * scale - {"start": 0.0, "middle": wide / 2, "end": wide}[anchor])
-
-        if hasattr(cv2, "FontFace"):  # OpenCV 5 brings a real typeface, with CJK
-            face = _face(cv2)
-            high = round(size * scale)
-            box = cv2.getTextSize((self.width * scale, 100), text, (0, 0), face, high, 400)
-            place = (at(box[2]), round(y * scale))
-            cv2.putText(image, text, place, _rgb(colour), face, high, 400)
-        else:
-            ascii_text = text.replace("×", "x").encode("ascii", "replace").decode()
-            font, factor = cv2.FONT_HERSHEY_SIMPLEX, size * scale / 30
-            (wide, _), _ = cv2.getTextSize(ascii_text, font, factor, 1)
-            place = (at(wide), round(y * scale))
-            cv2.putText(image, ascii_text, place, font, factor, _rgb(colour), 1, cv2.LINE_AA)
-
-
-_FACE: list[Any] = []
-
-
-def _face(cv2: Any) -> Any:
-    if not _FACE:
-        _FACE.append(cv2.FontFace("sans"))
-    return _FACE[0]
