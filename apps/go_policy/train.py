@@ -202,6 +202,7 @@ def judge(
     """An evaluation on encoded positions: top-1, top-5, cross-entropy; one symmetry."""
     count = len(arrays["target"])
 
+    @torch.no_grad()
     def evaluate(net: nn.Module) -> dict[str, float]:
         device = next(net.parameters()).device
         hits1 = hits5 = entropy = 0.0
