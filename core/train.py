@@ -40,6 +40,7 @@ from cnnapps.core.checkpoint import Checkpoints
 from cnnapps.core.device import place
 from cnnapps.core.errors import InputError, TrainingError
 from cnnapps.core.files import write_bytes
+from cnnapps.core.muon import Muon
 from cnnapps.core.progress import Progress
 from cnnapps.core.results import dumps
 
@@ -61,7 +62,7 @@ class Recipe:
     lr: float = 1e-3
     """Peak learning rate."""
     optimizer: str = "adamw"
-    """adamw | sgd (Nesterov momentum) | adadelta."""
+    """adamw | muon | sgd (Nesterov momentum) | adadelta."""
     momentum: float = 0.9
     weight_decay: float = 0.0
     """Of matrices and kernels only: biases and norms are never decayed."""
@@ -120,7 +121,7 @@ class Recipe:
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _CHOICES = {
-    "optimizer": ("adamw", "sgd", "adadelta"),
+    "optimizer": ("adamw", "muon", "sgd", "adadelta"),
     "schedule": ("cosine", "linear", "constant"),
     "precision": ("fp32", "bf16", "fp16"),
 }
@@ -458,6 +459,8 @@ def _optimizer(
     parameters = [g for g in parameters if g["params"]]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    if recipe.optimizer == "muon":
+        return Muon(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,

@@ -47,6 +47,7 @@ from cnnapps.core.files import write_bytes
 from cnnapps.core.plot import curves_of, line_chart
 from cnnapps.core.train import Recipe, train
 from cnnapps.core.weights import find, open_weights
+from cnnapps.core.winograd import accelerate, restore
 
 __all__ = [
     "CONFIGS",
@@ -97,6 +98,8 @@ class GoRecipe(Recipe):
     ema: float = 0.999
     evaluate_every: int = 500
     checkpoint_seconds: float = 120.0
+    winograd: bool = False
+    """3x3 convolutions by Winograd's method: faster on a CPU without bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +317,8 @@ def train_on(
             f"dev: {len(dev['target']):,} positions of {len(held):,} other games"
         )
         runs = Path(run or f"{output}.run")
+        if recipe.winograd:
+            accelerate(begun.net)
         summary = train(
             begun.net, batches.batch_at, loss_of, recipe, runs, judge(dev, recipe.precision),
             device=device, resume=resume, data=games.sha256, metric="-cross_entropy", world=world,
@@ -321,6 +326,7 @@ def train_on(
         )  # fmt: skip
         if not world.first:
             return 0
+        restore(begun.net)
         seen = summary.best_step * recipe.batch * recipe.accumulate
         folder = Path(output)
         card = _card(begun, folder, files, games, recipe, summary.seconds, seen, settings)

@@ -65,7 +65,7 @@ def killed_at(batch: int, size: int = 16) -> Any:
 HARD = ("ema=0.9", "accumulate=2", "clip=0.5", "weight_decay=0.01", "evaluate_every=7")
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "adadelta"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "sgd", "adadelta"])
 def test_a_killed_run_ends_with_the_bits_of_one_that_was_not(
     tmp_path: Path, optimizer: str
 ) -> None:
@@ -587,7 +587,7 @@ def test_settings_by_name_and_type() -> None:
         ("warmup=1.5", "not within 0 to 1"),
         ("ema=2", "not within 0 to 1"),
         ("minutes=-1", "not within 0"),
-        ("optimizer=adam", "none of adamw, sgd, adadelta"),
+        ("optimizer=adam", "none of adamw, muon, sgd, adadelta"),
         ("schedule=step", "none of cosine"),
         ("precision=int8", "none of fp32"),
     ],

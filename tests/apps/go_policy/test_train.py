@@ -165,8 +165,12 @@ def test_the_judge_agrees_with_evaluate(tmp_path: Path) -> None:
 
 # --------------------------------------------------------------------------------- the command
 @pytest.mark.slow
-def test_train_writes_weights_that_predict_and_resumes_to_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), ("--set", "winograd=true", "--set", "optimizer=muon")])
+def test_train_writes_weights_that_predict_and_resumes_to_the_same(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
     settings = ["--set", "batch=16", "--set", "evaluate_every=2", "-q", "--net", "residual-64"]
+    settings += more
     code, out = run(*map(str, EVEN), "-o", str(tmp_path / "a"), "--set", "steps=4", *settings)
     assert code == 0, out
     assert "4 games in 4 files" in out and "top-1" in out
