@@ -161,6 +161,14 @@ _PLAYER = (
         show_default=True,
         help="How its own count counts: territory, or territory and stones.",
     ),
+    click.option(
+        "--resign",
+        type=click.FloatRange(0),
+        default=40.0,
+        show_default=True,
+        metavar="POINTS",
+        help="Resign when so far behind in all of four games it plays on in its head; 0: never.",
+    ),
     click.option("--seed", type=int, default=0, show_default=True, help="Of the drawn moves."),
     click.option("--weights", metavar="TAG|FOLDER", help="Which weights (default: default)."),
     click.option(

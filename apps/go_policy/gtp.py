@@ -323,6 +323,8 @@ class Engine:
         before = self.board.to_play
         self.board.to_play = color
         try:
+            if self.player.hopeless(self.board, self.komi):
+                return "resign"
             point = self.player.choose(self.board, self.komi, banned=banned)
         except CnnappsError:
             self.board.to_play = before

@@ -161,7 +161,8 @@ class Opponent:
 @dataclass(frozen=True, slots=True)
 class Game:
     """A finished game: our colour, how many moves, the result as SGF's RE ("B+3.5", "W+R", "0"),
-    our own count of it, and how it ended: "two passes", "the opponent resigned" or "too long".
+    our own count of it, and how it ended: "two passes", "the opponent resigned", "we resigned" or
+    "too long".
     """
 
     number: int
@@ -180,7 +181,7 @@ class Game:
 
     @property
     def same_winner(self) -> bool | None:
-        """Whether our count names the same winner; None if the opponent resigned."""
+        """Whether our count names the same winner; None if somebody resigned."""
         return self.result[:1] == self.own[:1] if self.own else None
 
 
@@ -214,6 +215,9 @@ def play_game(
     while passes < 2 and len(board.moves) < MOST_MOVES * size * size:
         color = board.to_play
         if color == ours:
+            if player.hopeless(board, komi):
+                result = "W+R" if color == BLACK else "B+R"
+                return Game(number, ours, len(board.moves), result, "", "we resigned"), board
             early = len(board.moves) < varied
             point = player.choose(board, komi, temperature=heat if early else None)
             opponent.ask(f"play {color_name(color)} {to_vertex(point, size)}")

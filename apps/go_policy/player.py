@@ -41,6 +41,13 @@ no pass: it answers a threat."""
 WORTH = 0.0005
 """Less likely moves, and moves less likely than the pass, are not played late in the game. It is so
 little because the net, which knows no end, likes worthless moves in settled areas better."""
+RESIGN = 40.0
+"""Points behind on 19x19 in all of its own games to the end before it resigns, fewer on smaller
+boards (20 on 9x9); 0: never."""
+HOPELESS_FROM, HOPELESS_EVERY, HOPELESS_MOVES = 0.4, 10, 120
+"""It asks itself so from so many moves a point on, at every so many moves, and plays on so far."""
+HOPELESS_HEATS = (0.0, 0.5, 0.5, 0.5)
+"""The temperatures of these games: its favourite moves, then drawn ones."""
 LAST = 3
 """After so many moves a point every move is a pass: no game is endless."""
 
@@ -50,14 +57,14 @@ Floats = NDArray[np.float64]
 @dataclass(slots=True)
 class Player:
     """``temperature`` 0 takes the favourite; above, moves are drawn from p^(1/T), as ``generator``
-    wants. ``rules``: "japanese" or "chinese", for the count. It never resigns: a policy does not
-    know who is ahead, and random games don't either before the end (docs/go-policy.md).
+    wants. ``rules``: "japanese" or "chinese", for the count. ``resign``: see ``hopeless``.
     """
 
     predictor: GoPredictor
     rules: str = "japanese"
     temperature: float = 0.0
     generator: Random = field(default_factory=lambda: Random(0))
+    resign: float = RESIGN
 
     def policy(self, board: Board, komi: float = KOMI) -> Floats:
         """(area + 1,) probabilities of the side to play, the last one a pass."""
@@ -101,8 +108,42 @@ class Player:
         return PASS
 
     def _draw(self, p: Floats, heat: float) -> int:
-        weights = (p / p.max()) ** (1 / heat)
-        return self.generator.choices(range(len(p)), weights.tolist())[0]
+        return _drawn(p, heat, self.generator)
+
+    def hopeless(self, board: Board, komi: float = KOMI) -> bool:
+        """Whether the side to play should resign: from the middle of the game on, at every tenth
+        move, it plays four games against itself from here and is ``resign`` points behind in all.
+
+        A policy does not know who is ahead, and a count of an open board is worth little
+        (docs/go-policy.md); after 120 more of the net's own moves most groups are alive or dead.
+        """
+        due = board.move_number % HOPELESS_EVERY in (0, 1)  # once for each colour
+        if self.resign <= 0 or not due or board.move_number < HOPELESS_FROM * board.size**2:
+            return False
+        sign = 1 if board.to_play == WHITE else -1
+        generator = Random(board.zobrist)
+        for heat in HOPELESS_HEATS:
+            end = self._played_on(board, komi, heat, generator)
+            score = count(end, ownership(end, playouts=GUESSES), komi=komi, rules=self.rules)
+            if sign * score.score < self.resign * board.size / 19:
+                return False
+        return True
+
+    def _played_on(self, board: Board, komi: float, heat: float, generator: Random) -> Board:
+        """The board after some more moves of the net for both sides, one look at each."""
+        end, area = board.copy(), board.size**2
+        for _ in range(HOPELESS_MOVES):
+            answer = self.predictor.probabilities([Position(end, komi)], symmetries=1)[0]
+            p, pass_p = answer[:area].copy(), answer[area]
+            p[own_eyes(end, end.to_play)] = 0
+            passed = bool(end.history()) and end.history()[0].point == PASS
+            if not p.any() or pass_p > p.max():
+                if passed:
+                    break
+                end.play(PASS)
+            else:
+                end.play(int(p.argmax()) if heat <= 0 else _drawn(p, heat, generator))
+        return end
 
     def _senseless(self, board: Board, color: int) -> list[int]:
         """Own eyes, and points in areas whose owner can't change."""
@@ -133,6 +174,11 @@ class Player:
     def owners(self, board: Board) -> Floats:
         """Who owns each point in the end, -1 (White) to 1 (Black)."""
         return ownership(board)
+
+
+def _drawn(p: Floats, heat: float, generator: Random) -> int:
+    weights = (p / p.max()) ** (1 / heat)
+    return generator.choices(range(len(p)), weights.tolist())[0]
 
 
 def own_eyes(board: Board, color: int) -> list[int]:

@@ -181,21 +181,25 @@ class GoPredictor:
                 source, f"the board is {size}x{size}; {self.card.name} was trained for {trained}"
             )
 
-    def probabilities(self, positions: Sequence[Position]) -> list[Floats]:
+    def probabilities(
+        self, positions: Sequence[Position], *, symmetries: int | None = None
+    ) -> list[Floats]:
         """For each position the probabilities (size * size + 1,) float64: row by row, then a pass.
 
-        Illegal moves have 0, and so has the pass where the net knows none.
+        Illegal moves have 0, and so has the pass where the net knows none. ``symmetries`` other
+        than the predictor's: 1 or 8.
         """
+        images = symmetries or self.symmetries
         answers: list[Floats] = []
         pending: list[Position] = []  # of one size, to run together
         for position in positions:
             self.check_size(position.board.size)
-            full = len(pending) * self.symmetries >= BATCH_IMAGES
+            full = len(pending) * images >= BATCH_IMAGES
             if pending and (full or position.board.size != pending[0].board.size):
-                answers += self._run(pending)
+                answers += self._run(pending, images)
                 pending = []
             pending.append(position)
-        return answers + (self._run(pending) if pending else [])
+        return answers + (self._run(pending, images) if pending else [])
 
     def images(self, position: Position) -> list[Floats]:
         """The 8 answers to the images of one position, each as ``probabilities`` gives them."""
@@ -203,9 +207,9 @@ class GoPredictor:
         upright = self._logits([position], 8)[0]
         return [_mean(upright[k : k + 1], position.board, 1.0) for k in range(8)]
 
-    def _run(self, positions: Sequence[Position]) -> list[Floats]:
+    def _run(self, positions: Sequence[Position], images: int) -> list[Floats]:
         """The same as ``probabilities`` for positions of one size."""
-        upright = self._logits(positions, self.symmetries)
+        upright = self._logits(positions, images)
         return [
             _mean(upright[i], position.board, self.temperature)
             for i, position in enumerate(positions)

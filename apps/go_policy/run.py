@@ -497,6 +497,7 @@ def _player(
     symmetries: str,
     temperature: float,
     rules: str,
+    resign: float,
     seed: int,
     weights: str | None,
     runtime: str,
@@ -510,7 +511,7 @@ def _player(
     predictor = load(
         weights, runtime=runtime, device=device, threads=threads, symmetries=int(symmetries)
     )
-    return Player(predictor, rules, temperature, Random(seed))
+    return Player(predictor, rules, temperature, Random(seed), resign)
 
 
 def play_gtp(*, quiet: bool, debug: bool, **options: Any) -> int:
@@ -562,6 +563,7 @@ def play_match_against(
         "heat": heat,
         "symmetries": player.predictor.symmetries,
         "temperature": player.temperature,
+        "resign": player.resign,
         "rules": player.rules,
     }
     numbers = [n for n in range(1, games + 1) if in_shard(shard, number=n)]

@@ -65,6 +65,34 @@ def engine(one: GoPredictor) -> Engine:
     return Engine(Player(one))
 
 
+# ------------------------------------------------------------------------------------- resigning
+def test_it_resigns_a_lost_game_and_no_other(engine: Engine) -> None:
+    say(engine, "boardsize 9")
+    walls = [f"{c}{r}" for r in (3, 7, 5) for c in "ABCDEFGHJ"][:25]
+    for stone in walls:  # Black has the whole board, White only passed
+        say(engine, f"play b {stone}")
+        say(engine, "play w pass")
+    assert say(engine, "reg_genmove w") == "= resign"
+    assert say(engine, "genmove w") == "= resign"
+    assert engine.board.move_number == 50  # a resignation is no move
+    assert say(engine, "lz-genmove_analyze w 10").endswith("\nplay resign")
+    assert say(engine, "reg_genmove b") != "= resign"
+    engine.player.resign = 0
+    assert say(engine, "reg_genmove w") != "= resign"
+
+
+def test_it_does_not_resign_what_is_open_or_not_its_turn_to_ask(engine: Engine) -> None:
+    player, board = engine.player, Board(9)
+    assert not player.hopeless(board)
+    for i in range(20):
+        board.play(i + 20 + i // 4, BLACK)
+        board.play(PASS, WHITE)
+        assert not player.hopeless(board) or board.move_number >= 33
+    board.play(PASS, BLACK)
+    board.play(PASS, WHITE)
+    assert board.move_number % 10 == 2 and not player.hopeless(board)
+
+
 # ------------------------------------------------------------------------------------- dialogues
 def dialogue(path: Path) -> Iterator[tuple[str, str]]:
     for line in path.read_text().splitlines():

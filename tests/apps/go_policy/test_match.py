@@ -164,6 +164,9 @@ def test_foreign_records_in_the_folder_are_refused(tmp_path: Path) -> None:
         saved(path, 1)
     path.write_text("(;GM[1]SZ[19]PB[cnnapps x]PW[gnugo]RE[B+R]C[the opponent resigned])")
     assert saved(path, 1) == Game(1, BLACK, 0, "B+R", "", "the opponent resigned")
+    path.write_text("(;GM[1]SZ[19]PB[cnnapps x]PW[gnugo]RE[W+R]C[we resigned])")
+    assert saved(path, 1) == Game(1, BLACK, 0, "W+R", "", "we resigned")
+    assert Game(1, BLACK, 0, "W+R", "", "we resigned").points == 0
     with pytest.raises(InputError, match="is no game of this match"):
         saved(path, 2)  # there we are White
 
