@@ -139,7 +139,7 @@ def evaluate(data: str, **options: Any) -> None:
 @main.command()
 @click.option("--data", metavar="FOLDER", help="A folder a class (default: the packaged digits).")
 @click.option("--minutes", type=click.FloatRange(min=0.01), default=10.0, show_default=True,
-              help="For all nets together.")  # fmt: skip
+              help="CPU minutes for all nets together (over --threads).")  # fmt: skip
 @click.option("--nets", default="", metavar="A,B,...", help="Which (default: the course's).")
 @click.option("--size", type=click.IntRange(8, 256), help="Side in pixels (default: 28 or 32).")
 @click.option("-o", "--output", default="classify-compare", show_default=True, metavar="FOLDER")
@@ -152,7 +152,7 @@ def compare(**options: Any) -> None:
 
     \b
     cnnapps classify compare --minutes 10
-    cnnapps classify compare --data flowers/ --nets lenet,nin,resnet20 --size 32
+    cnnapps classify compare --data flowers/ --nets lenet,nin-cifar,resnet20 --size 32
     """
     from cnnapps.apps.classify.compare import compare_on
 
