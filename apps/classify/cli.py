@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cnnapps.core.command import AppGroup, common_options, parse_shard, predict_options
+from cnnapps.core.errors import need
 
 
 @click.group(cls=AppGroup, no_args_is_help=True)
@@ -110,6 +111,7 @@ def train(data: str | None, **options: Any) -> None:
     cnnapps classify train flowers/ --from default --minutes 20 -o my-weights
     cnnapps classify photo.jpg --weights ./my-weights
     """
+    need("torch", "classify train")
     from cnnapps.apps.classify.learn import train_on
 
     click.get_current_context().exit(train_on(data, **options))
@@ -154,6 +156,7 @@ def compare(**options: Any) -> None:
     cnnapps classify compare --minutes 10
     cnnapps classify compare --data flowers/ --nets lenet,nin-cifar,resnet20 --size 32
     """
+    need("torch", "classify compare")
     from cnnapps.apps.classify.compare import compare_on
 
     click.get_current_context().exit(compare_on(**options))
