@@ -34,7 +34,8 @@ __all__ = [
 ]
 
 Pixels = NDArray[np.uint8]
-BYTES = 64
+LARGEST = 8192
+"""Side in pixels of the largest picture that is made for a net."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,8 @@ def prepared(opened: Opened, rgb: Pixels, *, mean: float | None, scale: float | 
         raise InputError(opened.name, f"takes {channels} channels, not a picture")
     size = card.get("size", 224)
     high, wide = (n if isinstance(n, int) else int(size) for n in info.shape[2:])
+    if not (0 < high <= LARGEST and 0 < wide <= LARGEST):
+        raise InputError(opened.name, f"takes pictures of {wide}x{high} pixels: too odd to make")
     cv2 = load_cv2("reading pictures", DEFAULT)
     ratio = wide / high
     h, w = rgb.shape[:2]
