@@ -31,7 +31,7 @@ from cnnapps.core.files import check_replaceable, replace_folder, write_bytes
 from cnnapps.core.version import __version__
 from cnnapps.core.weights import open_weights, tensor_spans
 
-__all__ = ["export", "parity", "round_to_half", "write_tensors"]
+__all__ = ["export", "graph_of", "parity", "round_to_half", "write_tensors"]
 
 OPSET = 20
 TOLERANCE = 1e-4
@@ -108,6 +108,20 @@ def export(
         write_bytes(draft / "card.json", card.to_json().encode())
         Card.from_json(card.to_json().encode(), draft)
     return card
+
+
+def graph_of(
+    net: nn.Module,
+    example: Arrays,
+    *,
+    axes: Mapping[str, Mapping[int, str]] | None = None,
+    outputs: Sequence[str],
+) -> bytes:
+    """ONNX bytes of the net as it is, its weights inside (at most 2 GB), in its own precision.
+
+    Nothing is compared: this is for looking at a net, not for shipping one.
+    """
+    return _graph(net.cpu().eval(), example, axes or {}, outputs, {}, {})
 
 
 def round_to_half(net: nn.Module) -> None:

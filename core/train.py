@@ -75,7 +75,8 @@ class Recipe:
     accumulate: int = 1
     """Batches whose gradients are summed before a step."""
     ema: float = 0.0
-    """Decay of the averaged weights (Polyak and Juditsky 1992); 0 keeps none."""
+    """Decay of the averaged weights (Polyak and Juditsky 1992); 0 keeps none. In the first steps it
+    is less, (1 + n) / (10 + n), or a short run's average would hold its start values."""
     precision: str = "fp32"
     """fp32 | bf16 (autocast) | fp16 (autocast with loss scaling, CUDA only)."""
     seed: int = 1
@@ -207,6 +208,7 @@ def train(
     world: distributed.World | None = None,
     quiet: bool = False,
     tensorboard: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Summary:
     """Train ``net`` in place; it ends with the best weights by ``metric`` (the last without one).
 
@@ -215,7 +217,8 @@ def train(
     numbers; ``metric`` is the one that is maximised (``-name`` minimises). ``groups`` gives
     optimiser parameter groups, whose ``scale`` multiplies the rate. ``after_step`` may project the
     weights (Kim's max-norm). ``data`` is a hash of the data that a resumed run must share. ``run``
-    receives checkpoints and ``metrics.jsonl``.
+    receives checkpoints and ``metrics.jsonl``. ``clock`` is what ``minutes`` are counted by, in
+    seconds; ``time.process_time`` makes a run independent of what else the machine does.
 
     A KeyboardInterrupt comes out when SIGINT or SIGTERM asked to stop; the checkpoint is written.
     InputError: the recipe makes no sense. TrainingError: the loss is not finite, the run in ``run``
@@ -250,11 +253,12 @@ def train(
             log.forget(after=step if state is not None else -1)
 
         parallel = distributed.wrap(net, world, device)
-        started = saved = time.monotonic()
+        saved = time.monotonic()
+        started = clock()
         finite = torch.ones((), dtype=torch.bool, device=device)
 
         def elapsed() -> float:
-            return spent + time.monotonic() - started
+            return spent + clock() - started
 
         def share() -> float:
             if recipe.minutes:
@@ -328,8 +332,8 @@ def train(
                     if not bool(finite):
                         check_finite()
                     log.step(step, elapsed(), float(total), rate)
-                    clock = done if recipe.minutes else None
-                    progress.update(step, share=clock, loss=float(total))
+                    timed = done if recipe.minutes else None
+                    progress.update(step, share=timed, loss=float(total))
 
                 if recipe.evaluate_every and step % recipe.evaluate_every == 0:
                     check_finite()
@@ -482,11 +486,12 @@ def _average(net: nn.Module, recipe: Recipe) -> AveragedModel | None:
     """
     if not recipe.ema:
         return None
-    floating = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
 
     def update(averaged: Any, current: Any, count: Any) -> None:
         if averaged[0].is_floating_point():
-            floating(averaged, current, count)
+            n = int(count)
+            decay = min(recipe.ema, (1 + n) / (10 + n))
+            get_ema_multi_avg_fn(decay)(averaged, current, count)  # type: ignore[no-untyped-call]
             return
         for old, new in zip(averaged, current, strict=True):
             old.copy_(new)
@@ -602,7 +607,9 @@ class _Log:
             self._flush()
 
     def evaluation(self, step: int, seconds: float, values: dict[str, float]) -> None:
-        """Write what an evaluation gave."""
+        """Write what an evaluation gave, below the losses up to there."""
+        if self._count:
+            self._flush()
         self._write({"step": step, "seconds": round(seconds, 2), **values})
 
     def close(self) -> None:

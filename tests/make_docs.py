@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -73,7 +74,8 @@ def run_console(page: str) -> str:
     return CONSOLE.sub(again, page)
 
 
-RATES = {"accuracy": "", "top1": "top-1 ", "top5": "top-5 "}
+RATES = {"accuracy": "", "top1": "top-1 ", "top5": "top-5 ",
+         "top1_agreement_float16": "same first answer as in float32 "}  # fmt: skip
 """Metrics of a card that the tables show, in percent, and how they are called there."""
 
 
@@ -87,7 +89,8 @@ def cards(app: str) -> str:
         found: dict[str, list[str]] = {}
         for m in card.metrics:
             if m.name in RATES:
-                words = f"{m.data.split('.')[0]} {m.split}, {m.n:,}".replace(" ,", ",")
+                data = re.sub(r"[.](tsv|csv|json|xz|txt).*", "", m.data)
+                words = f"{data} {m.split}, {m.n:,}".replace(" ,", ",")
                 found.setdefault(words, []).append(f"{RATES[m.name]}{100 * m.value:.1f}")
         scores = "; ".join(f"{', '.join(values)} ({words})" for words, values in found.items())
         lines.append(
@@ -107,12 +110,87 @@ def benchmark() -> str:
     return (table_text(cells, SETS) + levers_text(cells, SETS)).rstrip("\n")
 
 
+def measured() -> dict[str, Any]:
+    """docs/benchmark/classify.json, as measure_photos.py and others write it."""
+    import json
+
+    path = ROOT / "docs" / "benchmark" / "classify.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def photo_rates() -> str:
+    from cnnapps.apps.classify.evaluate import wilson
+
+    lines = ["| photos | n | first answer | one of five | 95% |", "|---|---|---|---|---|"]
+    for row in measured()["photos"]:
+        n, (low, high) = row["n"], wilson(row["five"], row["n"])
+        some = f"{n} of {row['of']}" if "of" in row else str(n)
+        first, five = (f"{row[k]} ({100 * row[k] / n:.0f}%)" for k in ("first", "five"))
+        lines.append(
+            f"| {row['photos']} | {some} | {first} | {five} | {100 * low:.0f}-{100 * high:.0f}% |"
+        )
+    return "\n".join(lines)
+
+
+def digit_rates() -> str:
+    """The card's seeds and interval, and the confusion of the shipped one."""
+    card = Card.from_json((ROOT / "weights/classify/digits/card.json").read_bytes(), "card.json")
+    values = {m.name: m.value for m in card.metrics}
+    n = next(m.n for m in card.metrics if m.name == "accuracy")
+    seeds = [v for name, v in sorted(values.items()) if name.startswith("accuracy_seed")]
+    each = ", ".join(f"{100 * v:.2f}%" for v in seeds)
+    low, high = values["accuracy_low95"], values["accuracy_high95"]
+    own = measured()["digits"]
+    assert own["n"] == n and abs(own["right"] / n - values["accuracy"]) < 1e-9
+    lines = [
+        f"Seeds 1 to {len(seeds)}: {each}; mean **{100 * sum(seeds) / len(seeds):.2f}%** of {n} "
+        f"digits. Seed 1 is shipped (95%: {100 * low:.2f} to {100 * high:.2f}%); its confusion:",
+        "",
+        "| truth \\ answer | " + " | ".join("0123456789") + " |",
+        "|---" * 11 + "|",
+    ]
+    for digit, row in enumerate(own["confusion"]):
+        lines.append(f"| {digit} | " + " | ".join(str(v) if v else "" for v in row) + " |")
+    return "\n".join(lines)
+
+
+def comparison() -> str:
+    """docs/benchmark/compare.json, as `classify compare` wrote it, best first."""
+    import json
+
+    from cnnapps.apps.classify.compare import short
+
+    path = ROOT / "docs" / "benchmark" / "compare.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    minutes = sum(row["seconds"] for row in rows) / 60
+    lines = [
+        f"{minutes:.0f} CPU minutes for {len(rows)} nets, measured on {rows[0]['n']} digits:",
+        "",
+        "| net | parameters | MACs | epochs | s an epoch | rate | accuracy (95%) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda r: -r["accuracy"]):
+        low, high = row["interval"]
+        lines.append(
+            f"| {row['net']} | {row['parameters']:,} | {short(row['macs'])} | "
+            f"{row['epochs']:.1f} | {row['epoch_seconds']:.2f} | {row['rate']:g} | "
+            f"{row['accuracy']:.3f} ({low:.3f}-{high:.3f}) |"
+        )
+    notes = "; ".join(f"{row['net']} {row['note']}" for row in rows if row["note"])
+    return "\n".join([*lines, "", f"Changed for small pictures: {notes}."])
+
+
 TABLES = {
     "cards textcls": lambda: cards("textcls"),
     "cards go-policy": lambda: cards("go-policy"),
+    "cards classify": lambda: cards("classify"),
     "benchmark textcls": benchmark,
+    "photos classify": photo_rates,
+    "digits classify": digit_rates,
+    "compare classify": comparison,
 }
-PAGES = ("README.md", "docs/textcls.md", "docs/go-policy.md")
+PAGES = ("README.md", "docs/textcls.md", "docs/go-policy.md", "docs/classify.md")
 """Pages with such tables."""
 
 

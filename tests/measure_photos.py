@@ -5,7 +5,8 @@
 tests/data/vision/imagenet-classes.json, written before the net saw a photo, says which ImageNet
 classes name a COCO category. The main object is the largest one by annotated area that is no crowd
 region; photos whose main object has no ImageNet class (a person, most often) are left out. FOLDER
-is skimage/data of scikit-image 0.26.0.
+is skimage/data of scikit-image 0.26.0. With -o the figures stand in docs/benchmark/classify.json,
+from which make_docs.py makes the table.
 """
 
 from __future__ import annotations
@@ -61,6 +62,15 @@ def line(name: str, n: int, first: int, five: int) -> str:
     )
 
 
+def record(key: str, value: object) -> None:
+    """Put ``value`` under ``key`` in docs/benchmark/classify.json."""
+    path = Path(__file__).parent.parent / "docs" / "benchmark" / "classify.json"
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    known[key] = value
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(known[name])}" for name in sorted(known))
+    path.write_text("{\n" + lines + "\n}\n", "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     shared = Path(__file__).parent.parent.parent / "shared" / "data" / "vision" / "coco"
@@ -69,6 +79,7 @@ def main() -> None:
     parser.add_argument("--skimage", type=Path)
     parser.add_argument("--weights", default="default")
     parser.add_argument("--quiet", action="store_true")
+    parser.add_argument("-o", dest="write", action="store_true", help="Record the figures.")
     arguments = parser.parse_args()
     known = json.loads(CLASSES.read_text("utf-8"))
     classifier = load(arguments.weights, top=5)
@@ -77,6 +88,8 @@ def main() -> None:
     found = measure(classifier, named, verbose=not arguments.quiet)
     print(f"{len(photos)} photos, {len(photos) - len(named)} left out (main object has no class)")
     print(line(f"COCO {arguments.part}", *found))
+    rows = [{"photos": f"COCO {arguments.part}2017, main object has an ImageNet class",
+             "of": len(photos), "n": found[0], "first": found[1], "five": found[2]}]  # fmt: skip
     for low, high in ((0.0, 0.1), (0.1, 1.01)):
         part = [
             (path, what, known["coco"][what])
@@ -88,7 +101,12 @@ def main() -> None:
     if arguments.skimage:
         items = sorted(known["scikit-image"].items())
         pictures = [(arguments.skimage / name, name, classes) for name, classes in items]
-        print(line("scikit-image", *measure(classifier, pictures, verbose=not arguments.quiet)))
+        found = measure(classifier, pictures, verbose=not arguments.quiet)
+        print(line("scikit-image", *found))
+        rows.append({"photos": "scikit-image, with a thing that has a class",
+                     "n": found[0], "first": found[1], "five": found[2]})  # fmt: skip
+    if arguments.write:
+        record("photos", rows)
 
 
 if __name__ == "__main__":

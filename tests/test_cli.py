@@ -227,3 +227,19 @@ def test_any_locale_and_no_home(tmp_path: Path) -> None:
     done = cnnapps("weights", "show", b"\xff\xfe")
     assert done.returncode == 1
     assert done.stderr.startswith(b"cnnapps: \\udcff\\udcfe: no such weights")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["textcls train", "go-policy train x.sgf", "classify train", "classify compare"],
+)
+def test_training_without_torch_says_what_to_install(words: str) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; from cnnapps.__main__ import main; "
+        f"main({words.split()!r})"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    assert done.returncode == 1
+    named = " ".join(words.split()[:2])
+    assert done.stderr == f"cnnapps: {named} needs torch: pip install torch\n"

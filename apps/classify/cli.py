@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cnnapps.core.command import AppGroup, common_options, parse_shard, predict_options
+from cnnapps.core.errors import need
 
 
 @click.group(cls=AppGroup, no_args_is_help=True)
@@ -110,6 +111,7 @@ def train(data: str | None, **options: Any) -> None:
     cnnapps classify train flowers/ --from default --minutes 20 -o my-weights
     cnnapps classify photo.jpg --weights ./my-weights
     """
+    need("torch", "classify train")
     from cnnapps.apps.classify.learn import train_on
 
     click.get_current_context().exit(train_on(data, **options))
@@ -139,7 +141,7 @@ def evaluate(data: str, **options: Any) -> None:
 @main.command()
 @click.option("--data", metavar="FOLDER", help="A folder a class (default: the packaged digits).")
 @click.option("--minutes", type=click.FloatRange(min=0.01), default=10.0, show_default=True,
-              help="For all nets together.")  # fmt: skip
+              help="CPU minutes for all nets together (over --threads).")  # fmt: skip
 @click.option("--nets", default="", metavar="A,B,...", help="Which (default: the course's).")
 @click.option("--size", type=click.IntRange(8, 256), help="Side in pixels (default: 28 or 32).")
 @click.option("-o", "--output", default="classify-compare", show_default=True, metavar="FOLDER")
@@ -152,8 +154,9 @@ def compare(**options: Any) -> None:
 
     \b
     cnnapps classify compare --minutes 10
-    cnnapps classify compare --data flowers/ --nets lenet,nin,resnet20 --size 32
+    cnnapps classify compare --data flowers/ --nets lenet,nin-cifar,resnet20 --size 32
     """
+    need("torch", "classify compare")
     from cnnapps.apps.classify.compare import compare_on
 
     click.get_current_context().exit(compare_on(**options))

@@ -4,7 +4,12 @@ Small inputs. The nets of 2012 to 2016 were made for 224 pixels; of 28 or 32 the
 would leave nothing. Rules, those of core/nets (``NetSpec.small``): a net that can't take the size
 gets the picture enlarged to the least one that it takes, and stems are finer below 64 and 128
 pixels. What was done stands below the table. Nothing else differs: the same pictures, batches,
-augmentation and optimiser; the rate falls to zero within each net's share of the minutes.
+augmentation and optimiser; the rate falls to zero within each net's share of the minutes. Nets
+without norms start from weights fitted to a batch (``core.nets.parts.spread``), and the wide ones
+among them learn at a quarter of the rate: Adam moves each weight alike, so a step changes a layer's
+output by the more, the more values it reads, and no norm sets that right.
+
+Minutes are CPU time over threads: what else the machine does favours no net.
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ from cnnapps.core.plot import curves_of, line_chart
 from cnnapps.core.progress import warn
 from cnnapps.core.results import dumps
 
-__all__ = ["COURSE", "Row", "compare_on", "macs", "table"]
+__all__ = ["COURSE", "Row", "compare_on", "macs", "short", "table"]
 
 COURSE = ("cnn", "lenet-deck", "lenet", "alexnet-deck", "vgg11-deck-8", "nin-deck",
           "googlenet-deck",
@@ -41,7 +46,7 @@ COURSE = ("cnn", "lenet-deck", "lenet", "alexnet-deck", "vgg11-deck-8", "nin-dec
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Row:
-    """One net's result. ``epoch_seconds``: time a pass over the training pictures."""
+    """One net's result. ``epoch_seconds``: CPU time a pass over the training pictures."""
 
     net: str
     size: int
@@ -52,6 +57,7 @@ class Row:
     seconds: float
     scores: Scores
     curve: list[tuple[float, float]]
+    rate: float
     note: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,6 +72,7 @@ class Row:
             "accuracy": self.scores.top1,
             "interval": list(self.scores.interval),
             "n": self.scores.n,
+            "rate": self.rate,
             "note": self.note,
         }
 
@@ -117,7 +124,7 @@ def compare_on(
     chart = line_chart(
         {r.net: r.curve for r in rows},
         title=f"Accuracy while training, {minutes:g} minutes for {len(rows)} nets",
-        x="seconds of training",
+        x="CPU seconds of training",
         y="accuracy (val)",
     )
     write_bytes(folder / "curves.svg", chart.encode())
@@ -166,6 +173,8 @@ def _one(
     digits: bool,
     quiet: bool,
 ) -> Row:
+    import torch
+
     least, note = _fitting(name, side, channels, len(labels))
     preparation = Preparation(size=least, channels=channels)
     if digits:
@@ -173,16 +182,22 @@ def _one(
     pixels = [pixels_of(part, preparation) for part in parts]
     targets = [np.array(part.targets, np.int64) for part in parts]
     recipe = DIGITS if digits else ClassifyRecipe()
+    wide = _wide_and_plain(name, channels, len(labels), least)
     recipe = dataclasses.replace(
-        recipe, minutes=minutes, steps=999_999_999, seed=seed, batch=min(32, len(parts[0])),
-        ema=0.97, clip=1.0, evaluate_every=_every(pixels[0], recipe.batch),
+        recipe, lr=recipe.lr / 4 if wide else recipe.lr, minutes=minutes, steps=999_999_999,
+        seed=seed, batch=min(32, len(parts[0])), ema=0.97, clip=1.0, spread=True,
+        evaluate_every=_every(pixels[0], recipe.batch),
     )  # fmt: skip
-    begun = time.monotonic()
+
+    def clock() -> float:
+        return time.process_time() / torch.get_num_threads()
+
+    begun = clock()
     fitted = fit(
         pixels[0], targets[0], labels, net=name, preparation=preparation, recipe=recipe, run=run,
-        held=(pixels[1], targets[1]), quiet=quiet,
+        held=(pixels[1], targets[1]), quiet=quiet, clock=clock,
     )  # fmt: skip
-    spent = time.monotonic() - begun
+    spent = clock() - begun
     scores = score(logits_of(fitted.net, pixels[2], preparation), targets[2], labels)
     epochs = fitted.summary.steps * recipe.batch / len(parts[0])
     curve = [(at, value) for at, value in _timed(run / "metrics.jsonl")]
@@ -196,8 +211,24 @@ def _one(
         spent,
         scores,
         curve,
+        recipe.lr,
         note,
     )
+
+
+WIDE = 1000
+"""Values that a unit of a hidden layer reads, beyond which a net without norms is wide."""
+
+
+def _wide_and_plain(name: str, channels: int, classes: int, size: int) -> bool:
+    import torch
+    from torch import nn
+
+    with torch.device("meta"):
+        layers = list(build(name, channels=channels, classes=classes, size=size).modules())
+    reads = [m.weight[0].numel() for m in layers if isinstance(m, nn.Conv2d | nn.Linear)]
+    normed = any(isinstance(m, nn.BatchNorm2d) for m in layers)
+    return not normed and max(reads[:-1], default=0) > WIDE
 
 
 def _every(pixels: NDArray[np.uint8], batch: int) -> int:
@@ -239,20 +270,20 @@ def macs(net: Any, channels: int, size: int) -> int:
 def table(rows: list[Row]) -> str:
     """At most 80 columns, best first."""
     lines = [
-        f"{'net':<15} {'px':>3} {'parameters':>11} {'MACs':>8} {'epochs':>6} {'s/epoch':>7} "
-        f"{'accuracy (95%)':>21}"
+        f"{'net':<15} {'px':>3} {'parameters':>11} {'MACs':>8} {'epochs':>6} {'s/ep.':>5} "
+        f"{'rate':>5} {'accuracy (95%)':>20}"
     ]
     for r in sorted(rows, key=lambda r: -r.scores.top1):
         low, high = r.scores.interval
         lines.append(
-            f"{r.net:<15} {r.size:>3} {r.parameters:>11,} {_short(r.macs):>8} {r.epochs:>6.1f} "
-            f"{r.epoch_seconds:>7.2f} {r.scores.top1:>7.3f} ({low:.3f}-{high:.3f})"
+            f"{r.net:<15} {r.size:>3} {r.parameters:>11,} {short(r.macs):>8} {r.epochs:>6.1f} "
+            f"{r.epoch_seconds:>5.2f} {r.rate:>5g} {r.scores.top1:>6.3f} ({low:.3f}-{high:.3f})"
         )
     notes = [f"  {r.net}: {r.note}" for r in rows if r.note]
     return "\n".join([*lines, *(["changed for small pictures:", *notes] if notes else [])])
 
 
-def _short(n: int) -> str:
+def short(n: int) -> str:
     """1.4 G, 280 k."""
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if n >= size:

@@ -109,6 +109,8 @@ class DigitReader:
         if isinstance(item, str | os.PathLike):
             item = read_picture(item)
         rgb = item.rgb if isinstance(item, Picture) else item
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
+            raise InputError("picture", f"not (H, W, 3) uint8: {rgb.shape} {rgb.dtype}")
         ink = find_ink(rgb)
         places = find_digits(ink) if ink is not None else []
         if len(places) > MOST:

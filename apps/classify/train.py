@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from cnnapps.core.card import Card
 from cnnapps.core.errors import InputError, TrainingError
 from cnnapps.core.export import export
 from cnnapps.core.nets import build
-from cnnapps.core.nets.parts import Net, WithAux
+from cnnapps.core.nets.parts import Net, WithAux, spread
 from cnnapps.core.train import Recipe, Summary, train
 
 __all__ = ["DIGITS", "Batches", "ClassifyRecipe", "Fitted", "augment", "fit", "logits_of", "save"]
@@ -63,11 +64,13 @@ class ClassifyRecipe(Recipe):
     """Largest relative change of contrast and brightness."""
     head_rate: float = 1.0
     """Fine-tuning: learning rate of the last layer relative to the others."""
+    spread: bool = True
+    """Fit the start values of a net without norms to the first batch (core.nets.parts.spread)."""
 
 
 DIGITS = ClassifyRecipe(
     epochs=40, lr=3e-3, rotate=12, zoom=0.12, shear=0.15, shift=0.055, flip=False, elastic=1.0,
-    contrast=0.0,
+    contrast=0.0, spread=False,
 )  # fmt: skip
 """For handwritten digits at 28 pixels."""
 
@@ -217,11 +220,12 @@ def fit(
     data: str = "",
     world: distributed.World | None = None,
     tensorboard: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Fitted:
     """Train the net called ``net`` on (n, S, S, C) uint8 pixels and their class numbers.
 
     ``held`` pictures choose the best epoch; without them the last one stays. ``start`` is a net to
-    go on from, whose last layer fits the labels.
+    go on from, whose last layer fits the labels. ``clock`` counts the recipe's minutes.
     """
     world = world or distributed.World()
     given = dict(arguments or {})
@@ -229,6 +233,9 @@ def fit(
     torch.manual_seed(recipe.seed)
     module = start if start is not None else _built(net, given)
     batches = Batches(pixels, targets, preparation, recipe, world)
+    if start is None and recipe.spread and not resume:
+        alone = dataclasses.replace(recipe, batch=min(32, recipe.batch))  # the same in each process
+        spread(module, Batches(pixels, targets, preparation, alone, distributed.World()).at(0)[0])
     if recipe.batch != batches.batch:
         recipe = dataclasses.replace(recipe, batch=batches.batch)
     if not recipe.steps:
@@ -257,7 +264,7 @@ def fit(
     summary = train(
         module, batches.at, loss, recipe, run, judge, device=device, resume=resume, data=data,
         metric="-loss_held", groups=_groups(recipe) if start is not None else None, world=world,
-        quiet=quiet, tensorboard=tensorboard,
+        quiet=quiet, tensorboard=tensorboard, clock=clock,
     )  # fmt: skip
     return Fitted(module.cpu().eval(), net, given, labels, preparation, recipe, summary)
 

@@ -171,13 +171,23 @@ def convolve(inputs: tuple[str, ...], **options: Any) -> None:
 
 @main.command()
 @click.argument("net", metavar="NET")
+@click.option("--state", metavar="FILE",
+              help="NET is a name, these its weights: a safetensors state dict with our names or "
+              "torchvision's (needs torch).")  # fmt: skip
 @click.option("--layer", metavar="NAME", help="Which layer (default: the first convolution).")
 @click.option("--photo", metavar="FILE", help="Draw the layer's activations for a photo.")
 @click.option("--maximise", type=click.IntRange(0), metavar="CHANNEL",
               help="Draw what excites a channel of the layer most (needs torch).")  # fmt: skip
 @click.option("--steps", type=click.IntRange(1, 100_000), default=256, show_default=True,
               help="Of --maximise.")  # fmt: skip
-@click.option("--size", type=click.IntRange(16, 2048), help="Side of --maximise in pixels.")
+@click.option(
+    "--size",
+    type=click.IntRange(16, 2048),
+    help="Side of --maximise, or of the net with --state, in pixels.",
+)
+@click.option("--text", metavar="FILE",
+              help="A text a line (- for stdin), for text nets whose filters read words in "
+              "context; default: the package's sample.")  # fmt: skip
 @click.option("--filter", "chosen", type=click.IntRange(0), multiple=True, metavar="N",
               help="Only these filters of a text net.")  # fmt: skip
 @click.option("--top", type=click.IntRange(1, 1000), default=3, show_default=True,
@@ -191,11 +201,13 @@ def convolve(inputs: tuple[str, ...], **options: Any) -> None:
 def filters(net: str, **options: Any) -> None:
     """A net's kernels, its activations for a photo, what excites a channel; a text net's n-grams.
 
-    NET is MODEL.onnx or weights: a net by name is untrained.
+    NET is MODEL.onnx or weights, or with --state a net's name: by name alone it is untrained.
 
     \b
     cnnapps inspect filters textcls/default
+    cnnapps inspect filters textcls/sentiment-quality --text reviews.txt
     cnnapps inspect filters go-policy/default -o planes.png
+    cnnapps inspect filters resnet18 --state resnet18.safetensors -o kernels.png
     cnnapps inspect filters model.onnx --layer stem.conv --photo photo.png -o maps.png
     """
     from cnnapps.apps.inspect.run import show_filters

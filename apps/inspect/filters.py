@@ -24,6 +24,7 @@ from cnnapps.core.errors import InputError, need, printable
 __all__ = [
     "Ngram",
     "activations",
+    "chosen_filters",
     "convolutions",
     "kernel_picture",
     "map_picture",
@@ -33,7 +34,8 @@ __all__ = [
 ]
 
 Pixels = NDArray[np.uint8]
-BYTES = 64
+LARGEST = 8192
+"""Side in pixels of the largest picture that is made for a net."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,8 @@ def prepared(opened: Opened, rgb: Pixels, *, mean: float | None, scale: float | 
         raise InputError(opened.name, f"takes {channels} channels, not a picture")
     size = card.get("size", 224)
     high, wide = (n if isinstance(n, int) else int(size) for n in info.shape[2:])
+    if not (0 < high <= LARGEST and 0 < wide <= LARGEST):
+        raise InputError(opened.name, f"takes pictures of {wide}x{high} pixels: too odd to make")
     cv2 = load_cv2("reading pictures", DEFAULT)
     ratio = wide / high
     h, w = rgb.shape[:2]
@@ -337,33 +341,54 @@ def ngram_lines(
     assert opened.weights is not None
     if any("encoder" in n for n in opened.weights.tensors()):
         raise InputError(
-            opened.name, "its filters read what an encoder made of the units, not the units"
+            opened.name,
+            "its filters read what an encoder made of the units, and its graph doesn't give that "
+            "as an output named context",
         )
     lines = []
+    weights = dict(filters)
+    for name, picked in chosen_filters(opened, per_width=per_width, chosen=chosen):
+        weight, label_of = weights[name], dict(picked)
+        maps, _, width = weight.shape
+        lines.append(f"{name}: {maps} filters of width {width}")
+        for f, group in itertools.groupby(
+            ngrams(weight, table, units, filters=list(label_of), top=top), lambda n: n.filter
+        ):
+            lines.append(f"  filter {f}{f'  for {label_of[f]}' if label_of[f] else ''}")
+            lines += [f"    {n.response:8.2f}  {' '.join(n.units)}" for n in group]
+    return lines
+
+
+def chosen_filters(
+    opened: Opened, *, per_width: int, chosen: Sequence[int] | None = None
+) -> list[tuple[str, list[tuple[int, str]]]]:
+    """For each 1-D convolution: its name, and (filter, label that it speaks for most or "").
+
+    Which: ``chosen``, else the ``per_width`` whose weights in the output differ most between the
+    classes.
+    """
+    assert opened.weights is not None
+    filters = text_filters(opened)
     output = _output_weight(opened, sum(len(w) for _, w in filters))
     labels = opened.weights.card.labels
+    out = []
     before = 0
     for name, weight in filters:
-        maps, _, width = weight.shape
+        maps = len(weight)
+        part = output[:, before : before + maps] if output is not None else None
+        before += maps
         if chosen is not None:
-            picked = [f for f in chosen if f < maps]
-        elif output is not None:
-            part = output[:, before : before + maps]
+            picked = [f for f in dict.fromkeys(chosen) if f < maps]
+        elif part is not None:
             effect = np.abs(part - part.mean(0)).max(0)
             picked = [int(i) for i in np.argsort(-effect, kind="stable")[:per_width]]
         else:
             picked = list(range(min(per_width, maps)))
-        lines.append(f"{name}: {maps} filters of width {width}")
-        for f, group in itertools.groupby(
-            ngrams(weight, table, units, filters=picked, top=top), lambda n: n.filter
-        ):
-            side = ""
-            if output is not None and len(labels) == len(output):
-                side = f"  for {printable(labels[int(output[:, before + f].argmax())], 20)}"
-            lines.append(f"  filter {f}{side}")
-            lines += [f"    {n.response:8.2f}  {' '.join(n.units)}" for n in group]
-        before += maps
-    return lines
+        speaks = {f: "" for f in picked}
+        if part is not None and len(labels) == len(part):
+            speaks = {f: printable(labels[int(part[:, f].argmax())], 20) for f in picked}
+        out.append((name, list(speaks.items())))
+    return out
 
 
 def _output_weight(opened: Opened, features: int) -> np.ndarray | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -285,11 +285,13 @@ def convolved(
 def show_filters(
     net: str,
     *,
+    state: str | None,
     layer: str | None,
     photo: str | None,
     maximise: int | None,
     steps: int,
     size: int | None,
+    text: str | None,
     chosen: Sequence[int],
     top: int,
     mean: float | None,
@@ -311,18 +313,27 @@ def show_filters(
         raise click.UsageError("--photo and --maximise exclude each other")
     if scale is not None and not scale > 0:
         raise click.UsageError("--scale must be positive")
-    if net in NETS and not is_weights(net) and not os.path.exists(net):
-        raise InputError(net, "by name is untrained: its filters are noise (give weights or .onnx)")
+    if state is None and net in NETS and not is_weights(net) and not os.path.exists(net):
+        raise InputError(
+            net, "by name is untrained: its filters are noise (give --state FILE.safetensors, "
+            "weights or .onnx)"
+        )  # fmt: skip
     if output:
         check_suffix(output, *PICTURE_SUFFIXES)
-    opened = open_graph(net)
+    if state is not None:
+        from cnnapps.apps.inspect.state import open_state
+
+        opened = open_state(net, state, size=size)
+    else:
+        opened = open_graph(net)
     text_net = opened.weights is not None and "units.txt" in opened.weights.files
     if text_net:
         if photo is not None or maximise is not None or output:
             raise InputError(net, "reads text: its filters are shown as n-grams, without -o")
-        lines = f.ngram_lines(opened, per_width=3, top=top, chosen=chosen or None)
-        click.echo("\n".join(lines))
+        click.echo("\n".join(_ngrams(opened, text, top, chosen or None, quiet)))
         return 0
+    if text is not None:
+        raise InputError(net, "reads no text: --text is for text nets")
     if output is None:
         raise click.UsageError("a picture of filters needs -o FILE.png")
     convs = f.convolutions(opened)
@@ -362,6 +373,34 @@ def show_filters(
     )
     click.echo(f"{name}: {filters} filters {inputs}x{high}x{wide}; {how}")
     return 0
+
+
+def _ngrams(
+    opened: Any, text: str | None, top: int, chosen: Sequence[int] | None, quiet: bool
+) -> list[str]:
+    """Of a net with an encoder the strongest windows of a text, else the strongest n-grams."""
+    from cnnapps.apps.inspect.filters import ngram_lines
+    from cnnapps.apps.inspect.incontext import reads_in_context, sample_texts, window_lines
+    from cnnapps.core.media import text_blocks
+
+    if not reads_in_context(opened):
+        if text is not None:
+            raise InputError(
+                opened.name, "its filters read units alone: the n-grams shown are the strongest "
+                "of all there are, whatever the text",
+            )  # fmt: skip
+        return ngram_lines(opened, per_width=3, top=top, chosen=chosen)
+    texts: Iterable[str]
+    if text is None:
+        path, texts = sample_texts(opened)
+        source, total = f"the package's {path.name}", len(texts)
+    else:
+        texts = (line.text for block in text_blocks(text) for line in block if line.error is None)
+        source, total = text, 0
+    with Progress(total, "reading", quiet=quiet) as progress:
+        return window_lines(
+            opened, texts, source=source, per_width=3, top=top, chosen=chosen, progress=progress
+        )
 
 
 def _dream(

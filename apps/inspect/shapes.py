@@ -163,7 +163,7 @@ class _Tracing:
             except ShapeError as error:
                 failure = Failure(name, node.op.lower(), error.expected, error.got)
                 break
-            except (KeyError, IndexError, ValueError, TypeError, OverflowError) as error:
+            except (KeyError, IndexError, ValueError, TypeError, ArithmeticError) as error:
                 got = ", ".join(shape_text(self.values[i].shape) for i in node.inputs
                                 if i in self.values)  # fmt: skip
                 failure = Failure(name, node.op.lower(), f"other inputs ({error})", got or "none")

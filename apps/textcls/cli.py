@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cnnapps.core.command import AppGroup, common_options, parse_shard, predict_options
+from cnnapps.core.errors import need
 
 
 @click.group(cls=AppGroup, no_args_is_help=True)
@@ -135,6 +136,7 @@ def train(data: tuple[str, ...], **options: Any) -> None:
     cnnapps textcls train reviews.csv --folds 10 --set epochs=4
     cnnapps textcls --weights ./textcls-weights "my sentence"
     """
+    need("torch", "textcls train")
     from cnnapps.apps.textcls.learn import train_on
 
     click.get_current_context().exit(train_on(data, **options))

