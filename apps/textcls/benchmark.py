@@ -235,7 +235,7 @@ def quality_net(split: Split, folders: Sequence[str], seed: int, settings: Seque
     )  # fmt: skip
 
     def ask(asked: Sequence[str]) -> np.ndarray:
-        return logits_of(fitted.net, encode(units, asked, 256), precision="bf16")
+        return logits_of(fitted.net, encode(units, asked, 256), precision=recipe.precision)
 
     test = ask(split.test[0])
     own = list(dict.fromkeys(texts[i] for i in chosen))
