@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cnnapps.apps.textcls.grams import read_grams
 from cnnapps.apps.textcls.tokens import Token, read_units
 from cnnapps.core.card import Card
 from cnnapps.core.errors import InputError, WeightsError
@@ -25,6 +26,7 @@ PIECE = 1024
 """Units of a text that the net sees at once; longer texts are cut into overlapping pieces."""
 CONTEXT_PIECE, CONTEXT_OVERLAP = 256, 32
 """The same for nets with context, whose cost grows faster than the length."""
+_SIDES = np.array([-0.5, 0.5])  # what a margin adds to the logits of two labels
 BATCH_UNITS = 16_384
 """Padded units a batch: bounds the memory of one run to about 60 MB."""
 
@@ -116,6 +118,7 @@ class TextPredictor:
             raise WeightsError(weights.folder, "card.json: temperature, thresholds or labels")
         if not self.widths or min(self.widths) < 1 or max(self.widths) > 100:
             raise WeightsError(weights.folder, f"card.json: impossible widths {self.widths}")
+        self._grams = read_grams(weights.files, len(card.labels))
         self._tensors = weights.tensors()  # views of the bytes that are in memory anyway
         if card.arguments.get("units") != len(self._units):
             raise WeightsError(weights.folder, "units and word table differ in length")
@@ -148,7 +151,10 @@ class TextPredictor:
                     features[i] = np.maximum(features.get(i, 0.0), f)
         for i, f in features.items():
             logits[i] = self._output(f)
-        return np.stack([logits[i] for i in range(len(ids))]).astype(np.float64)
+        answers = np.stack([logits[i] for i in range(len(ids))]).astype(np.float64)
+        if self._grams is not None:
+            answers += self._grams.margins(texts)[:, None] * _SIDES
+        return answers
 
     def _pieces(self, units: list[int]) -> Iterator[tuple[list[int], int, int]]:
         """(units, begins here, ends here) of each piece; neighbours share a window less one."""
@@ -216,7 +222,8 @@ class TextPredictor:
         return self._explained(text, result, best) if self.explain else result
 
     def _explained(self, text: str, result: TextResult, label: int) -> TextResult:
-        """Attribute the logit of ``label`` to the n-grams that won each filter's maximum.
+        """Attribute the logit of ``label`` to the n-grams that won each filter's maximum, and to
+        those of a linear model beside the filters (grams.py), where there is one.
 
         logit = bias + sum over filters of weight * max over windows of relu(response): each term
         belongs to one window, so the terms of a window are what that n-gram contributed. No
@@ -231,6 +238,11 @@ class TextPredictor:
             key = (tokens[start].start, max(t.end for t in tokens[start:end]))
             found[key] = found.get(key, 0.0) + value
         bias = float(self._tensors["output.bias"][label])
+        if self._grams is not None:  # n-grams of characters add theirs
+            more, parts = self._grams.parts(text)
+            bias += more * float(_SIDES[label])
+            for first, last, share in parts:
+                found[first, last] = found.get((first, last), 0.0) + share * float(_SIDES[label])
         rows = [
             Contribution(text[start:end] or "(frame)", start, end, value)
             for (start, end), value in sorted(found.items(), key=lambda item: -abs(item[1]))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from cnnapps.apps.textcls import evaluate as metrics
 from cnnapps.apps.textcls.context import ContextCNN, quantise
+from cnnapps.apps.textcls.grams import Grams
 from cnnapps.apps.textcls.net import Int8Table, KimCNN, WordTable, max_norm
 from cnnapps.apps.textcls.tokens import Units
 from cnnapps.core import distributed
@@ -118,6 +119,8 @@ class Fitted:
     summary: Summary
     temperature: float
     thresholds: tuple[float, ...]
+    grams: Grams | None = None
+    """A linear model whose margin joins the net's logits."""
 
 
 class Batches:
@@ -527,4 +530,7 @@ def save(fitted: Fitted, folder: str | Path, card: Card) -> Card:
         recipe=dataclasses.asdict(fitted.recipe),
         hours=card.hours or round(fitted.summary.seconds / 3600, 4),
     )
-    return export(net, folder, card, files=fitted.units.files(), **interface)
+    files = fitted.units.files()
+    if fitted.grams is not None:
+        files |= fitted.grams.files()
+    return export(net, folder, card, files=files, **interface)
