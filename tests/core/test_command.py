@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import random
@@ -376,7 +377,11 @@ def test_two_runs_into_one_file_do_not_mix(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_what_is_done_and_ends_with_130(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(lines_of(40))
-    process = start("upper", "a.txt", "-o", "out", "--sleep", "0.05", cwd=tmp_path)
+    # A test run in the background of a shell ignores Ctrl-C, and so would its children.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = start(
+        "upper", "a.txt", "-o", "out", "--sleep", "0.05", cwd=tmp_path, preexec_fn=heard
+    )
     wait_for_records(tmp_path, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
