@@ -115,7 +115,7 @@ def main(
         net=net,
         arguments=given,
         what=f"the next move of strong players; {tuned}",
-        licence="MIT" if katago else "MIT, trained on games without a stated licence",
+        licence="MIT",  # of the weights; what the games are under stands with the sources
         preparation={
             "planes": "v7" if v7 else "nature",
             "sizes": list(SIZES) if v7 else [19, 19],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -77,4 +75,4 @@ def test_it_learns_an_ill_conditioned_map_where_plain_descent_crawls() -> None:
 
     muon = min(loss_after(Muon, lr) for lr in (0.03, 0.1, 0.3))
     plain = min(loss_after(torch.optim.SGD, lr) for lr in (1.0, 3.0, 10.0, 30.0))
-    assert muon < plain / 3 or math.isnan(plain)
+    assert muon < plain / 3

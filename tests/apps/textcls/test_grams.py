@@ -43,8 +43,9 @@ def test_it_is_the_svm_on_tf_idf_of_scikit_learn() -> None:
 
 
 def test_fewer_n_grams_are_kept_and_still_tell_the_texts_apart() -> None:
-    small = fit_grams(TEXTS, TARGETS, WEIGHTS, keep=12) if model() else None
-    assert small is not None and len(small.known) == 12
+    pytest.importorskip("sklearn")
+    small = fit_grams(TEXTS, TARGETS, WEIGHTS, keep=12)
+    assert len(small.known) == 12
     assert ((small.margins(TEXTS) > 0) == TARGETS).mean() >= 7 / 8
 
 
