@@ -31,10 +31,10 @@ import os
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +46,6 @@ from cnnapps.core.errors import CnnappsError, InputError, LimitError
 from cnnapps.core.files import write_bytes
 from cnnapps.core.limits import Limits
 from cnnapps.core.media import expand_inputs, read_bytes
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = [
     "AREA",
@@ -476,6 +473,8 @@ class Batches:
     ``batch`` positions over all ``world`` processes, of which ``rank`` gets its share. Each is
     turned by one of the 8 symmetries, chosen by (seed, place in the stream). ``passes``: also
     positions where the player passed (target 361), for nets that have an answer for it.
+    ``teacher``: the planes of another net that is asked about the same positions, each turned by
+    another draw of the symmetry.
     """
 
     def __init__(
@@ -489,9 +488,11 @@ class Batches:
         world: int = 1,
         passes: bool = False,
         turn: bool = True,
+        teacher: Planes | None = None,
     ) -> None:
         if batch % world:
             raise InputError("batch", f"{batch} can't be shared by {world} processes")
+        self.teacher = teacher
         self.games, self.kind, self.batch = games, planes, batch
         self.seed, self.rank, self.world, self.turn = seed, rank, world, turn
         self._positions = games.positions(passes=passes).astype(np.uint32)
@@ -513,25 +514,32 @@ class Batches:
             found[here] = self._permutation(int(epoch))[places[here] % len(self._positions)]
         return found
 
-    def batch_at(self, step: int) -> dict[str, Tensor]:
+    def batch_at(self, step: int) -> dict[str, Any]:
         """The batch as tensors.
 
         ``planes`` (N, C, 19, 19) float32, ``target`` (N,) int64, ``legal`` (N, 361) bool, and for
-        v7 ``numbers`` (N, 19) float32.
+        v7 ``numbers`` (N, 19) float32. With a teacher, ``teacher`` is a batch of the same positions
+        for it, and ``teacher_points`` (N, 361) int64 says which of its points is each point here.
         """
         import torch
 
-        arrays = _encode(self._replayer, self.games, self.positions_at(step), self.kind)
-        if self.turn:
-            turned(arrays, _mixed(self._places(step), self.seed) & 7)
-        planes = torch.from_numpy(arrays["planes"]).reshape(-1, PLANES[self.kind], SIZE, SIZE)
-        batch = {
-            "planes": planes.float(),
-            "target": torch.from_numpy(arrays["target"]),
-            "legal": torch.from_numpy(arrays["legal"]).bool(),
-        }
-        if "numbers" in arrays:
-            batch["numbers"] = torch.from_numpy(arrays["numbers"])
+        places, positions = self._places(step), self.positions_at(step)
+        arrays = _encode(self._replayer, self.games, positions, self.kind)
+        other: dict[str, NDArray[Any]] = {}
+        if self.teacher == self.kind:
+            other = {name: array.copy() for name, array in arrays.items()}
+        elif self.teacher is not None:
+            other = _encode(self._replayer, self.games, positions, self.teacher)
+        own = _mixed(places, self.seed) & 7 if self.turn else np.zeros_like(places)
+        turned(arrays, own)
+        batch = _tensors(arrays)
+        if self.teacher is not None:
+            others = _mixed(places, self.seed ^ 0x7EAC4E5) & 7
+            turned(other, others)
+            table = symmetries(SIZE)
+            back = np.argsort(table, 1)[others]  # (N, 361): where the teacher sees a point
+            batch["teacher"] = _tensors(other)
+            batch["teacher_points"] = torch.from_numpy(np.take_along_axis(back, table[own], 1))
         return batch
 
     def _places(self, step: int) -> NDArray[np.int64]:
@@ -543,6 +551,21 @@ class Batches:
             order = np.random.default_rng([self.seed, epoch]).permutation(self._positions)
             self._order = (epoch, order)
         return self._order[1]
+
+
+def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """What a net takes, and the answers, from ``encode``'s arrays."""
+    import torch
+
+    planes = torch.from_numpy(arrays["planes"])
+    batch = {
+        "planes": planes.reshape(*planes.shape[:2], SIZE, SIZE).float(),
+        "target": torch.from_numpy(arrays["target"]),
+        "legal": torch.from_numpy(arrays["legal"]).bool(),
+    }
+    if "numbers" in arrays:
+        batch["numbers"] = torch.from_numpy(arrays["numbers"])
+    return batch
 
 
 def turned(arrays: dict[str, NDArray[Any]], k: NDArray[np.int64]) -> None:

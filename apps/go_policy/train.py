@@ -40,7 +40,7 @@ from cnnapps.apps.go_policy.net import NETS, KataGoPolicy, from_katago
 from cnnapps.apps.go_policy.planes import V7_GLOBALS
 from cnnapps.core import distributed
 from cnnapps.core.card import Card, Metric, Source
-from cnnapps.core.device import choose
+from cnnapps.core.device import choose, place
 from cnnapps.core.errors import InputError
 from cnnapps.core.export import export
 from cnnapps.core.files import write_bytes
@@ -60,6 +60,7 @@ __all__ = [
     "katago_arguments",
     "loss_of",
     "save",
+    "taught_by",
     "train_on",
 ]
 
@@ -98,6 +99,10 @@ class GoRecipe(Recipe):
     ema: float = 0.999
     evaluate_every: int = 500
     checkpoint_seconds: float = 120.0
+    teacher: str = ""
+    """Weights whose answers are learned from beside the moves: a tag or folder."""
+    taught: float = 0.5
+    """Share of the loss that the teacher's answers have, 0 to 1."""
     winograd: bool = False
     """3x3 convolutions by Winograd's method: faster on a CPU without bfloat16."""
 
@@ -184,7 +189,7 @@ def build(net: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor]) -
 
 
 # ----------------------------------------------------------------------------- loss and evaluation
-def logits_of(net: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+def logits_of(net: nn.Module, batch: Mapping[str, Any]) -> Tensor:
     """(N, 361) or, for nets that know a pass, (N, 362) logits; those of illegal moves are -inf."""
     inputs = [batch["planes"], *([batch["numbers"]] if "numbers" in batch else [])]
     logits: Tensor = net(*inputs).float()
@@ -194,9 +199,36 @@ def logits_of(net: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     return logits.masked_fill(~legal, -torch.inf)
 
 
-def loss_of(net: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+def loss_of(net: nn.Module, batch: Mapping[str, Any]) -> Tensor:
     """Cross-entropy of the move that was played, over the legal moves; nats."""
     return F.cross_entropy(logits_of(net, batch), batch["target"])
+
+
+def taught_by(teacher: nn.Module, share: float) -> Callable[[nn.Module, Mapping[str, Any]], Tensor]:
+    """A loss: (1 - share) of the played move's cross-entropy, ``share`` of the teacher's answers'.
+
+    Distillation (Hinton et al. 2015, arXiv 1503.02531, section 2, at temperature 1). The teacher
+    sees each position under another symmetry, drawn anew, than the net does. So the net learns the
+    mean of the teacher's answers under all eight at the price of one: a net that is its own teacher
+    comes closer to its ensemble, and to giving the same answer whichever way the board lies.
+    """
+    teacher = teacher.eval().requires_grad_(False)
+
+    def loss(net: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+        logits = logits_of(net, batch)
+        with torch.no_grad():
+            told = logits_of(teacher, batch["teacher"]).softmax(1)
+            wanted = torch.zeros_like(logits)
+            wanted[:, :AREA] = told.gather(1, batch["teacher_points"])
+            if min(told.shape[1], logits.shape[1]) > AREA:
+                wanted[:, AREA] = told[:, AREA]  # the pass
+            wanted = wanted / wanted.sum(1, keepdim=True).clamp_min(1e-6)
+        known = logits.log_softmax(1)
+        played = F.nll_loss(known, batch["target"])
+        answers = -(wanted * known.masked_fill(wanted == 0, 0)).sum(1).mean()
+        return (1 - share) * played + share * answers
+
+    return loss
 
 
 def judge(
@@ -298,7 +330,10 @@ def train_on(
 
         if not data:
             say("no DATA given: training on the few games of the package")
+        if not 0 <= recipe.taught <= 1:
+            raise InputError("taught", f"{recipe.taught:g} is not within 0 to 1")
         begun = begin(net, start)
+        teacher = begin(None, recipe.teacher) if recipe.teacher else None
         games = pack_games(files, cache=cache, encoding=encoding)
         say(str(games.report))
         if valid is not None:
@@ -308,7 +343,7 @@ def train_on(
         passes = begun.planes == "v7"  # these nets have an answer for a pass
         batches = Batches(
             games, planes=begun.planes, batch=recipe.batch, seed=recipe.seed, rank=world.rank,
-            world=world.size, passes=passes,
+            world=world.size, passes=passes, teacher=teacher.planes if teacher else None,
         )  # fmt: skip
         recipe = _with_steps(recipe, batches.epoch_positions)
         dev = _dev(held, begun.planes)
@@ -317,10 +352,14 @@ def train_on(
             f"dev: {len(dev['target']):,} positions of {len(held):,} other games"
         )
         runs = Path(run or f"{output}.run")
+        loss: Callable[[nn.Module, Mapping[str, Any]], Tensor] = loss_of
+        if teacher is not None:
+            there = distributed.device_of(device, world)
+            loss = taught_by(place(teacher.net, there), recipe.taught)
         if recipe.winograd:
             accelerate(begun.net)
         summary = train(
-            begun.net, batches.batch_at, loss_of, recipe, runs, judge(dev, recipe.precision),
+            begun.net, batches.batch_at, loss, recipe, runs, judge(dev, recipe.precision),
             device=device, resume=resume, data=games.sha256, metric="-cross_entropy", world=world,
             quiet=quiet, tensorboard=tensorboard,
         )  # fmt: skip
@@ -329,7 +368,7 @@ def train_on(
         restore(begun.net)
         seen = summary.best_step * recipe.batch * recipe.accumulate
         folder = Path(output)
-        card = _card(begun, folder, files, games, recipe, summary.seconds, seen, settings)
+        card = _card(begun, teacher, folder, files, games, recipe, summary.seconds, seen, settings)
         card = save(begun.net.cpu(), folder, card)
         name = Path(valid).name if valid is not None else f"{HELD:.0%} of the games"
         found = judge(dev, "fp32")(begun.net)
@@ -384,6 +423,7 @@ def _with_steps(recipe: GoRecipe, positions: int) -> GoRecipe:
 
 def _card(
     begun: Start,
+    teacher: Start | None,
     folder: Path,
     files: Sequence[str],
     games: Games,
@@ -397,6 +437,10 @@ def _card(
     licence = "MIT" if sample else "the user's"
     source = Source(name, licence, games.sha256, len(games), "games, to learn from")
     tuned = "tuned" if begun.sources else "trained"
+    origins = [*begun.sources]
+    if teacher is not None:
+        *others, last = teacher.sources
+        origins += [*others, dataclasses.replace(last, what="its answers were learned from")]
     v7 = begun.planes == "v7"
     shown = "" if sample else " " + " ".join(files)
     return Card(
@@ -411,7 +455,7 @@ def _card(
             "sizes": list(begun.sizes) if v7 else [SIZE, SIZE],
             "tuned": SIZE,
         },
-        sources=(*begun.sources, source),
+        sources=(*dict.fromkeys(origins), source),
         recipe={k: v for k, v in dataclasses.asdict(recipe).items() if v or k == "seed"},
         command=f"cnnapps go-policy train{shown}" + "".join(f" --set {s}" for s in settings),
         hours=round(seconds / 3600, 3),

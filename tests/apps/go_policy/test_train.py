@@ -121,6 +121,43 @@ def test_the_loss_counts_legal_moves_only_and_can_be_learned(net: str) -> None:
     assert train.loss_of(begun.net, batch).item() < first - 0.5
 
 
+def test_a_teacher_is_heard_on_the_board_as_the_net_sees_it() -> None:
+    """Two turned views of one position: points, answers and legal points fit together."""
+    games = data.pack_games(EVEN)
+    batch = data.Batches(games, planes="nature", batch=32, teacher="v7").batch_at(1)
+    points, other = batch["teacher_points"], batch["teacher"]
+    assert torch.equal(points.sort(1).values, torch.arange(361).expand(32, -1))
+    assert torch.equal(points.gather(1, batch["target"][:, None])[:, 0], other["target"])
+    assert torch.equal(batch["legal"], other["legal"].gather(1, points))
+    stones = other["planes"][:, 1].flatten(1).gather(1, points)  # own stones lead in both
+    assert torch.equal(batch["planes"][:, 0].flatten(1), stones)
+    assert not torch.equal(points, torch.arange(361).expand(32, -1))
+
+
+def test_teaching_is_the_mean_of_both_losses_and_least_at_the_teacher() -> None:
+    games = data.pack_games(EVEN)
+    teacher = train.begin(None, "default").net.eval()
+    batch = data.Batches(games, planes="v7", batch=16, teacher="v7", passes=True).batch_at(0)
+    batch["teacher"] = {k: batch[k] for k in ("planes", "numbers", "legal", "target")}
+    batch["teacher_points"] = torch.arange(361).expand(16, -1)  # the same view for both
+    net = train.begin(None, "default").net.eval()
+    with torch.no_grad():
+        played = train.taught_by(teacher, 0.0)(net, batch)
+        answers = train.taught_by(teacher, 1.0)(net, batch)
+        both = train.taught_by(teacher, 0.25)(net, batch)
+        p = train.logits_of(net, batch).softmax(1)
+        entropy = -(p * p.clamp_min(1e-30).log()).sum(1).mean()
+    assert torch.isclose(played, train.loss_of(net, batch))
+    assert torch.isclose(answers, entropy, atol=1e-4)  # cross-entropy with itself
+    assert torch.isclose(both, 0.75 * played + 0.25 * answers)
+    for share in (0.0, 1.0):
+        net.zero_grad()
+        train.taught_by(teacher, share)(net, batch).backward()
+        norm = torch.stack([g.norm() for t in net.parameters() if (g := t.grad) is not None]).norm()
+        assert (norm < 1e-3) == (share == 1.0), norm  # nothing to learn from oneself
+    assert all(t.grad is None for t in teacher.parameters())
+
+
 def test_the_paper_s_nets_can_be_asked_for_by_name() -> None:
     begun = train.begin("alphago-192", None)
     assert isinstance(begun.net, AlphaGoPolicy)
@@ -165,6 +202,21 @@ def test_the_judge_agrees_with_evaluate(tmp_path: Path) -> None:
 
 # --------------------------------------------------------------------------------- the command
 @pytest.mark.slow
+def test_a_taught_net_names_its_teacher(tmp_path: Path) -> None:
+    code, out = run(
+        *map(str, EVEN), "-o", str(tmp_path / "a"), "--net", "alphago-64", "-q",
+        "--set", "teacher=default", "--set", "steps=2", "--set", "batch=8",
+    )  # fmt: skip
+    assert code == 0, out
+    card = json.loads((tmp_path / "a" / "card.json").read_text())
+    what = {source["name"]: source["what"] for source in card["sources"]}
+    assert what["go-policy/default"] == "its answers were learned from"
+    assert any(name.startswith("katago-g170") for name in what)  # what it comes from itself
+    assert card["what"].startswith("the next move, trained on 16 positions")
+    assert card["recipe"]["teacher"] == "default"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--set", "winograd=true", "--set", "optimizer=muon")])
 def test_train_writes_weights_that_predict_and_resumes_to_the_same(
     tmp_path: Path, more: tuple[str, ...]
@@ -198,6 +250,8 @@ def test_train_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
         ([str(EVEN[0])], "one game is too few"),
         ([str(EVEN[0]), "--net", "lenet"], "no net 'lenet'"),
         ([*map(str, EVEN), "--set", "lr=fast"], "'fast' is no float"),
+        ([*map(str, EVEN), "--set", "teacher=nobody"], "no such weights"),
+        ([*map(str, EVEN), "--set", "teacher=default", "--set", "taught=2"], "not within 0 to 1"),
     ):
         code, out = run(*arguments, "-o", str(tmp_path / "w"))
         assert code in (1, 2) and message in out, (arguments, out)
