@@ -28,6 +28,7 @@ import signal
 import sys
 import tempfile
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -276,6 +277,11 @@ def check_all(read: Read, path: Path, files: Sequence[bytes]) -> Iterator[str]:
             done += 1
 
 
+def one_line(text: str) -> bool:
+    """Whether a terminal shows it as one line: printable characters, and spaces of any width."""
+    return all(c.isprintable() or unicodedata.category(c) == "Zs" for c in text)
+
+
 def answer_of(read: Read, path: Path) -> str:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
@@ -283,7 +289,7 @@ def answer_of(read: Read, path: Path) -> str:
         said = "answered"
     except CnnappsError as error:
         text = str(error)
-        said = "refused" if text and text.isprintable() else f"message {text!r}"
+        said = "refused" if text and one_line(text) else f"message {text!r}"
     except BaseException as error:
         said = f"{type(error).__name__}: {error}"[:200]
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024

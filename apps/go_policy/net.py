@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from cnnapps.apps.go_policy.katago import Affine, Block, PolicyNet
 from cnnapps.core.blocks import ConvBlock
 
-__all__ = ["NETS", "AlphaGoPolicy", "KataGoPolicy", "from_katago"]
+__all__ = ["NETS", "AlphaGoPolicy", "KataGoPolicy", "from_katago", "grown"]
 
 
 class AlphaGoPolicy(nn.Module):
@@ -120,6 +121,10 @@ class KataGoPolicy(nn.Module):
         numbers: int = 19,
     ) -> None:
         super().__init__()
+        self.sizes: dict[str, Any] = {
+            "blocks": blocks, "width": width, "middle": middle, "regular": regular,
+            "pooled": pooled, "head": head, "planes": planes, "numbers": numbers,
+        }  # fmt: skip
         self.stem = ConvBlock(planes, width, kernel=5, bias=False, activation=None)
         self.numbers = nn.Linear(numbers, width, bias=False)
         self.blocks = nn.ModuleList(
@@ -148,21 +153,42 @@ class KataGoPolicy(nn.Module):
 NETS: dict[str, type[nn.Module]] = {"alphago": AlphaGoPolicy, "katago": KataGoPolicy}
 
 
-def from_katago(source: PolicyNet, *, extra: Sequence[tuple[int, str]] = ()) -> KataGoPolicy:
-    """The net of a KataGo file, ready to tune: its norms folded into the convolutions before them.
+def grown(net: KataGoPolicy, extra: Sequence[tuple[int, str]]) -> KataGoPolicy:
+    """A deeper net that gives the same answers as ``net``, to be trained further.
 
-    ``extra`` inserts new blocks, ``(place, "o" or "p")`` with the place in the given trunk (0 is in
-    front of its first block). New blocks begin as the identity, so the answers stay the same.
+    ``extra`` has new blocks, ``(place, "o" or "p")`` with the place in the given trunk (0 is in
+    front of its first block). They begin as the identity (Chen et al. 2016, arXiv 1511.05641) and
+    read the trunk at the scale at which the block behind them does.
     """
+    kinds: list[str] = []
+    olds: list[nn.Module | None] = []
+    for place in range(len(net.blocks) + 1):
+        new = [kind for at, kind in extra if at == place]
+        kinds += new
+        olds += [None] * len(new)
+        for block in net.blocks[place : place + 1]:
+            kinds.append("p" if isinstance(block, PoolBlock) else "o")
+            olds.append(block)
+    longer = KataGoPolicy(**{**net.sizes, "blocks": "".join(kinds)})
+    following = net.norm
+    for block, old in zip(reversed(longer.blocks), reversed(olds), strict=True):
+        assert isinstance(block, PoolBlock | OrdinaryBlock)
+        if old is None:
+            block.norm.load_state_dict(following.state_dict())
+        else:
+            block.load_state_dict(old.state_dict())
+            following = block.norm
+    rest = {k: t for k, t in net.state_dict().items() if not k.startswith("blocks.")}
+    longer.load_state_dict(rest, strict=False)
+    return longer
+
+
+def from_katago(source: PolicyNet) -> KataGoPolicy:
+    """The net of a KataGo file, ready to tune, its norms folded into the convolutions before."""
     first_pool = next((b for b in source.blocks if b.conv_pool is not None), None)
     ordinary = next((b for b in source.blocks if b.conv_pool is None), source.blocks[0])
-    kinds: list[tuple[str, Block | None]] = []
-    for place in range(len(source.blocks) + 1):
-        kinds += [(kind, None) for at, kind in extra if at == place]
-        for given in source.blocks[place : place + 1]:
-            kinds.append(("o" if given.conv_pool is None else "p", given))
     net = KataGoPolicy(
-        blocks="".join(kind for kind, _ in kinds),
+        blocks="".join("o" if block.conv_pool is None else "p" for block in source.blocks),
         width=source.conv.shape[0],
         middle=ordinary.conv1.shape[0],
         regular=first_pool.conv1.shape[0] if first_pool else 64,
@@ -174,9 +200,8 @@ def from_katago(source: PolicyNet, *, extra: Sequence[tuple[int, str]] = ()) -> 
     put = _Put()
     put.conv(net.stem, source.conv)
     put.linear(net.numbers, source.globals_to_bias)
-    for module, (_, block) in zip(net.blocks, kinds, strict=True):
-        if block is not None:
-            put.block(module, block)
+    for module, block in zip(net.blocks, source.blocks, strict=True):
+        put.block(module, block)
     put.norm(net.norm, source.norm)
     head = source.head
     put.conv(net.head_board, head.conv_board, head.norm)

@@ -36,7 +36,7 @@ from cnnapps.apps.go_policy.data import (
     pack_games,
 )
 from cnnapps.apps.go_policy.kernels import NATURE_PLANES, V7_PLANES
-from cnnapps.apps.go_policy.net import NETS, KataGoPolicy, from_katago
+from cnnapps.apps.go_policy.net import NETS, KataGoPolicy, from_katago, grown
 from cnnapps.apps.go_policy.planes import V7_GLOBALS
 from cnnapps.core import distributed
 from cnnapps.core.card import Card, Metric, Source
@@ -103,6 +103,9 @@ class GoRecipe(Recipe):
     """Weights whose answers are learned from beside the moves: a tag or folder."""
     taught: float = 0.5
     """Share of the loss that the teacher's answers have, 0 to 1."""
+    grow: str = ""
+    """New blocks for the default's kind of net: "2o,5p" puts an ordinary one in front of block 2
+    and one with global pooling in front of block 5. Answers begin unchanged."""
     winograd: bool = False
     """3x3 convolutions by Winograd's method: faster on a CPU without bfloat16."""
 
@@ -157,6 +160,23 @@ def _from_katago(path: str) -> Start:
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     source = Source(Path(path).name, KATAGO_LICENCE, digest, what="the weights start as this net")
     return Start(module, "katago", katago_arguments(module.state_dict()), (source,), "MIT", SIZES)
+
+
+def _grown(begun: Start, grow: str) -> Start:
+    """With the new blocks that the recipe's ``grow`` asks for."""
+    if not grow:
+        return begun
+    net = begun.net
+    if not isinstance(net, KataGoPolicy):
+        raise InputError("grow", "only nets of the default's kind can grow")
+    extra = []
+    for word in grow.split(","):
+        found = re.fullmatch(r"\s*(\d{1,3})([op])\s*", word)
+        if found is None or int(found[1]) > len(net.blocks):
+            raise InputError("grow", f"{word!r} is no place of 0 to {len(net.blocks)} with o or p")
+        extra.append((int(found[1]), found[2]))
+    longer = grown(net, extra)
+    return dataclasses.replace(begun, net=longer, arguments=dict(longer.sizes))
 
 
 def katago_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -332,7 +352,7 @@ def train_on(
             say("no DATA given: training on the few games of the package")
         if not 0 <= recipe.taught <= 1:
             raise InputError("taught", f"{recipe.taught:g} is not within 0 to 1")
-        begun = begin(net, start)
+        begun = _grown(begin(net, start), recipe.grow)
         teacher = begin(None, recipe.teacher) if recipe.teacher else None
         games = pack_games(files, cache=cache, encoding=encoding)
         say(str(games.report))

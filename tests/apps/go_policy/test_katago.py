@@ -152,11 +152,13 @@ def test_the_net_computes_what_the_file_says(written: tuple[Path, Writer], size:
 def test_new_blocks_change_no_answer(written: tuple[Path, Writer]) -> None:
     import torch
 
-    from cnnapps.apps.go_policy.net import from_katago
+    from cnnapps.apps.go_policy.net import from_katago, grown
 
-    source = katago.read_net(written[0])
-    plain = from_katago(source).eval()
-    longer = from_katago(source, extra=[(0, "o"), (1, "p"), (2, "o"), (2, "p")]).eval()
+    plain = from_katago(katago.read_net(written[0])).eval()
+    longer = grown(plain, [(0, "o"), (1, "p"), (2, "o"), (2, "p")]).eval()
+    assert longer.sizes["blocks"] == "o" + plain.sizes["blocks"][0] + "p" + (
+        plain.sizes["blocks"][1] + "op"
+    )
     x, g = torch.rand(3, 3, 9, 9), torch.rand(3, 2)
     with torch.no_grad():
         assert torch.equal(plain(x, g), longer(x, g))
