@@ -7,7 +7,8 @@ two err on different texts, and their sum is better than either.
     characters -> n-grams of 1 to 3 -> those that are known: (1 + ln count) * idf, of length 1
     -> sum of weights = the margin of the second label over the first
 
-N-grams are known by a hash of 32 bits, so that one costs 6 bytes whatever its script.
+N-grams are known by a hash of 32 bits, so that one costs 4 bytes whatever its script, weight and
+rarity included: the upper half of the hash is how many n-grams precede, not a number of its own.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ LONGEST = 3
 _PRIME = np.uint64(0x100000001B3)
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing
 _ROOM = np.uint64((1 << 48) - 1)
+_UPPER = 1 << 16
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 Hashes = NDArray[np.uint32]
@@ -118,12 +120,17 @@ class Grams:
         )
 
     def files(self) -> dict[str, bytes]:
-        """``grams.bin``: a line of JSON, then hashes (4 bytes each, little-endian), codes, rarity
-        (a byte each).
+        """``grams.bin``: a line of JSON; for each of the 65,536 upper halves of a hash how many
+        n-grams have it (a byte); lower halves (2 bytes each, little-endian), codes, rarity (a byte
+        each), all in the order of the hashes.
         """
         head = {"ngrams": len(self.known), "step": self.step, "rarity_step": self.rarity_step,
                 "bias": self.bias, "share": self.share}  # fmt: skip
-        body = self.known.astype("<u4").tobytes() + self.codes.tobytes() + self.rarity.tobytes()
+        counts = np.bincount(self.known >> np.uint32(16), minlength=_UPPER)
+        if counts.max() > 255:
+            raise ValueError(f"{len(self.known):,} n-grams are too many for bytes to count them")
+        body = counts.astype(np.uint8).tobytes() + self.known.astype("<u2").tobytes()
+        body += self.codes.tobytes() + self.rarity.tobytes()
         return {FILE: json.dumps(head).encode() + b"\n" + body}
 
 
@@ -143,16 +150,25 @@ def read_grams(files: Mapping[str, bytes], labels: int) -> Grams | None:
         values: dict[str, Any] = json.loads(head)
         count = int(values["ngrams"])
         numbers = [float(values[k]) for k in ("step", "rarity_step", "bias", "share")]
-        if count < 1 or len(body) != 6 * count or labels != 2 or not np.isfinite(numbers).all():
+        if (
+            count < 1
+            or len(body) != _UPPER + 4 * count
+            or labels != 2
+            or not np.isfinite(numbers).all()
+        ):
             raise ValueError(f"{len(body)} bytes for {count} n-grams, {labels} labels")
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise WeightsError(FILE, f"is malformed ({error})") from error
     step, rarity_step, bias, share = numbers
-    known = np.frombuffer(body, "<u4", count).astype(np.uint32)
+    counts = np.frombuffer(body, np.uint8, _UPPER)
+    if int(counts.sum(dtype=np.int64)) != count:
+        raise WeightsError(FILE, "is malformed (counts that don't add up)")
+    known = np.repeat(np.arange(_UPPER, dtype=np.uint32) << np.uint32(16), counts)
+    known += np.frombuffer(body, "<u2", count, offset=_UPPER)
     if (known[1:] <= known[:-1]).any():
         raise WeightsError(FILE, "is malformed (hashes out of order)")
-    codes = np.frombuffer(body, np.int8, count, offset=4 * count)
-    rarity = np.frombuffer(body, np.uint8, count, offset=5 * count)
+    codes = np.frombuffer(body, np.int8, count, offset=_UPPER + 2 * count)
+    rarity = np.frombuffer(body, np.uint8, count, offset=_UPPER + 3 * count)
     return Grams(known, codes, step, rarity, rarity_step, bias, share)
 
 

@@ -79,6 +79,7 @@ def test_the_file_comes_back_and_a_broken_one_is_refused() -> None:
     files = grams.files()
     again = read_grams(files, 2)
     assert again is not None and np.array_equal(again.margins(TEXTS), grams.margins(TEXTS))
+    assert np.array_equal(again.known, grams.known)
     assert read_grams({}, 2) is None
     whole = files[FILE]
     head, _, body = whole.partition(b"\n")
@@ -87,6 +88,7 @@ def test_the_file_comes_back_and_a_broken_one_is_refused() -> None:
         (whole[:-1], 2), (whole, 3), (b"", 2), (b"[]\n" + body, 2), (whole[:20] + whole[21:], 2),
         (json.dumps(odd).encode() + b"\n" + body, 2), (head + b"\n" + body[::-1], 2),
         (head.replace(b"step", b"stop", 1) + b"\n" + body, 2),
+        (head + b"\n" + b"\1" + body[1:], 2),
     ):  # fmt: skip
         with pytest.raises(WeightsError, match=FILE):
             read_grams({FILE: broken}, labels)
