@@ -13,15 +13,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import torch
+from torch import Tensor
 
 from cnnapps.apps.go_policy.evaluate import evaluate, read_questions
 from cnnapps.apps.go_policy.net import NETS, KataGoPolicy, from_katago
 from cnnapps.apps.go_policy.predict import load
-from cnnapps.apps.go_policy.train import KATAGO_LICENCE, SIZES, build, katago_arguments, save
+from cnnapps.apps.go_policy.train import KATAGO_LICENCE, SIZES, begin, build, katago_arguments, save
 from cnnapps.core.card import Card, Metric, Source
 from cnnapps.core.files import write_bytes
 
@@ -61,10 +63,33 @@ def sources(katago: str | None, games: tuple[str, ...], rows: int) -> tuple[Sour
     return tuple(found)
 
 
+def state_of(path: str) -> dict[str, Tensor]:
+    """The tensors of a torch file or a weights folder."""
+    if Path(path).is_dir():
+        return begin(None, path).net.state_dict()
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def mean_of(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of nets that were tuned from one start: a "soup".
+
+    Wortsman et al. 2022 (arXiv 2203.05482): what each has fitted of its last positions differs and
+    is averaged away, what all have learned stays.
+    """
+    return {name: torch.stack([s[name] for s in states]).mean(0) for name in states[0]}
+
+
 @click.command()
 @click.argument("tag")
 @click.option("--katago", metavar="FILE", help="The net of KataGo that the weights started as.")
-@click.option("--state", metavar="FILE", help="Tuned weights: a state dict (torch file).")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    metavar="FILE",
+    help="Tuned weights: a state dict (torch file) or a weights folder; the mean of several.",
+)
 @click.option(
     "--net", type=click.Choice(sorted(NETS)), default="katago", show_default=True, help="Its net."
 )
@@ -78,7 +103,7 @@ def sources(katago: str | None, games: tuple[str, ...], rows: int) -> tuple[Sour
 def main(
     tag: str,
     katago: str | None,
-    state: str | None,
+    states: tuple[str, ...],
     net: str,
     arguments: str,
     trained: str,
@@ -89,8 +114,8 @@ def main(
     output: str,
 ) -> None:
     """Write the weights folder OUTPUT for TAG and put measured figures on its card."""
-    if state is not None:
-        tensors = torch.load(state, map_location="cpu", weights_only=True)
+    if states:
+        tensors = mean_of([state_of(path) for path in states])
     elif katago is not None:
         from cnnapps.apps.go_policy.katago import read_net
 
@@ -100,8 +125,8 @@ def main(
     given = katago_arguments(tensors) if net == "katago" else json.loads(arguments)
     module = build(net, given, tensors)
     v7 = isinstance(module, KataGoPolicy)
-    tuned = f"tuned on {trained}" if state and katago else f"trained on {trained}"
-    if state is None:
+    tuned = f"tuned on {trained}" if states and katago else f"trained on {trained}"
+    if not states:
         tuned = "KataGo's g170 b6c96 as it is: it predicts good moves rather than human ones"
     limits = (
         "Tuned on 19x19 games without handicap; on 7x7 to 18x18 and with handicap it rests on "

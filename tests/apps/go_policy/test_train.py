@@ -18,7 +18,7 @@ import torch
 from click.testing import CliRunner
 
 from cnnapps.__main__ import main
-from cnnapps.apps.go_policy import data, train
+from cnnapps.apps.go_policy import data, ship, train
 from cnnapps.apps.go_policy.evaluate import evaluate, read_questions
 from cnnapps.apps.go_policy.net import AlphaGoPolicy
 from cnnapps.apps.go_policy.predict import load
@@ -260,3 +260,21 @@ def test_train_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
         assert code in (1, 2) and message in out, (arguments, out)
         assert "Traceback" not in out
         assert not (tmp_path / "w").exists()
+
+
+def test_several_states_are_shipped_as_their_mean(tmp_path: Path) -> None:
+    nets = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        nets.append(train.begin("alphago-64", None).net)
+        torch.save(nets[-1].state_dict(), tmp_path / f"{seed}.pt")
+    result = CliRunner().invoke(
+        ship.main,
+        ["soup", "--state", str(tmp_path / "1.pt"), "--state", str(tmp_path / "2.pt"), "--net",
+         "alphago", "--arguments", '{"width": 64}', "-o", str(tmp_path / "soup")],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    again = train.begin(None, str(tmp_path / "soup")).net.state_dict()
+    for name, found in again.items():
+        expected = (nets[0].state_dict()[name] + nets[1].state_dict()[name]) / 2
+        assert torch.allclose(found, expected, atol=1e-3), name  # stored in 16 bits
