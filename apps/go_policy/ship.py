@@ -63,6 +63,20 @@ def sources(katago: str | None, games: tuple[str, ...], rows: int) -> tuple[Sour
     return tuple(found)
 
 
+def taught_from(teacher: str | None) -> list[Source]:
+    """The teacher, and the net that it started as itself."""
+    if teacher is None:
+        return []
+    *origins, last = begin(None, teacher).sources
+    what = "its answers were learned from"
+    nets = [
+        dataclasses.replace(s, what="its teacher started as this net")
+        for s in origins
+        if s.name.endswith(".bin.gz")
+    ]
+    return [*nets, dataclasses.replace(last, what=what)]
+
+
 def state_of(path: str) -> dict[str, Tensor]:
     """The tensors of a torch file or a weights folder."""
     if Path(path).is_dir():
@@ -94,6 +108,7 @@ def mean_of(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     "--net", type=click.Choice(sorted(NETS)), default="katago", show_default=True, help="Its net."
 )
 @click.option("--arguments", default="{}", help="JSON: arguments of an alphago net.")
+@click.option("--teacher", metavar="FOLDER", help="Weights whose answers it learned from.")
 @click.option("--trained", default="", help="What it was tuned on, for the card.")
 @click.option("--games", multiple=True, metavar="FILE", help="Tables of the games, for the card.")
 @click.option("--recipe", default="{}", help="JSON: how it was trained, for the card.")
@@ -106,6 +121,7 @@ def main(
     states: tuple[str, ...],
     net: str,
     arguments: str,
+    teacher: str | None,
     trained: str,
     games: tuple[str, ...],
     recipe: str,
@@ -146,7 +162,7 @@ def main(
             "sizes": list(SIZES) if v7 else [19, 19],
             "tuned": 19,
         },
-        sources=sources(katago, games, 0),
+        sources=tuple(dict.fromkeys([*sources(katago, games, 0), *taught_from(teacher)])),
         recipe=json.loads(recipe),
         command=f"python -m cnnapps.apps.go_policy.ship {tag} ...",
         hours=hours,
