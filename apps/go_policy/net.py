@@ -121,6 +121,7 @@ class KataGoPolicy(nn.Module):
         numbers: int = 19,
     ) -> None:
         super().__init__()
+        # the arguments, for a card and for nets of the same kind
         self.sizes: dict[str, Any] = {
             "blocks": blocks, "width": width, "middle": middle, "regular": regular,
             "pooled": pooled, "head": head, "planes": planes, "numbers": numbers,
@@ -179,7 +180,7 @@ def grown(net: KataGoPolicy, extra: Sequence[tuple[int, str]]) -> KataGoPolicy:
             block.load_state_dict(old.state_dict())
             following = block.norm
     rest = {k: t for k, t in net.state_dict().items() if not k.startswith("blocks.")}
-    longer.load_state_dict(rest, strict=False)
+    longer.load_state_dict(longer.state_dict() | rest)
     return longer
 
 

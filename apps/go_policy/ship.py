@@ -144,6 +144,8 @@ def main(
     tuned = f"tuned on {trained}" if states and katago else f"trained on {trained}"
     if not states:
         tuned = "KataGo's g170 b6c96 as it is: it predicts good moves rather than human ones"
+    if teacher is not None:
+        tuned += ", with a teacher"
     limits = (
         "Tuned on 19x19 games without handicap; on 7x7 to 18x18 and with handicap it rests on "
         "KataGo's own training. Japanese rules. Knows moves only: no score, no winner."

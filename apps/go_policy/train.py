@@ -109,6 +109,12 @@ class GoRecipe(Recipe):
     winograd: bool = False
     """3x3 convolutions by Winograd's method: faster on a CPU without bfloat16."""
 
+    def check(self) -> None:
+        """As Recipe's; also the share of the teacher."""
+        Recipe.check(self)  # super() without arguments fails in a class with slots
+        if not 0 <= self.taught <= 1:
+            raise InputError("taught", f"{self.taught!r} is not within 0 to 1")
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -159,7 +165,7 @@ def _from_katago(path: str) -> Start:
     module = from_katago(read_net(path))
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     source = Source(Path(path).name, KATAGO_LICENCE, digest, what="the weights start as this net")
-    return Start(module, "katago", katago_arguments(module.state_dict()), (source,), "MIT", SIZES)
+    return Start(module, "katago", dict(module.sizes), (source,), "MIT", SIZES)
 
 
 def _grown(begun: Start, grow: str) -> Start:
@@ -350,8 +356,6 @@ def train_on(
 
         if not data:
             say("no DATA given: training on the few games of the package")
-        if not 0 <= recipe.taught <= 1:
-            raise InputError("taught", f"{recipe.taught:g} is not within 0 to 1")
         begun = _grown(begin(net, start), recipe.grow)
         teacher = begin(None, recipe.teacher) if recipe.teacher else None
         games = pack_games(files, cache=cache, encoding=encoding)
