@@ -37,11 +37,17 @@ __all__ = [
     "Writer",
     "answer_all",
     "common_options",
+    "evaluate_options",
     "in_shard",
     "parse_shard",
     "predict_options",
+    "train_options",
     "warn",
+    "weights_options",
 ]
+
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 
 
 # ----------------------------------------------------------------------------------------- groups
@@ -213,44 +219,80 @@ def _settle_stdout() -> None:
 # ---------------------------------------------------------------------------------------- options
 
 
-def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def _with(options: Sequence[Decorator], function: Command) -> Command:
+    """The function with the options, which --help shows in this order."""
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+_DEVICE = (
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]"),
+    click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True),
+)
+_WEIGHTS = (
+    click.option("--weights", metavar="TAG|FOLDER", help="Which weights (default: default)."),
+    click.option(
+        "--runtime", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True
+    ),
+    *_DEVICE,
+)
+_COMMON = (
+    click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
+    click.option("--debug", is_flag=True, help="Show tracebacks of errors."),
+)
+
+
+def common_options(function: Command) -> Command:
     """--quiet and --debug, on every command."""
-    function = click.option("--debug", is_flag=True, help="Show tracebacks of errors.")(function)
-    return click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")(function)
+    return _with(_COMMON, function)
 
 
-def predict_options(
-    *formats: str, default: str = "text"
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options that every predict shares: output, weights, runtime, device, threads."""
+def weights_options(function: Command) -> Command:
+    """Which weights answer, and where they run; with --quiet and --debug."""
+    return _with((*_WEIGHTS, *_COMMON), function)
+
+
+def predict_options(*formats: str, default: str = "text") -> Decorator:
+    """The options that every predict shares: output, format, and those of ``weights_options``."""
     choices = ", ".join(formats)
+    options = (
+        click.option("-o", "--output", metavar="FILE", help="Write there instead of stdout."),
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(formats),
+            help=f"One of {choices}; else by the suffix of -o, else {default}.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Short for --format json."),
+    )
+    return lambda function: _with(options, weights_options(function))
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        options = [
-            click.option("-o", "--output", metavar="FILE", help="Write there instead of stdout."),
-            click.option(
-                "--format",
-                "form",
-                type=click.Choice(formats),
-                help=f"One of {choices}; else by the suffix of -o, else {default}.",
-            ),
-            click.option("--json", "as_json", is_flag=True, help="Short for --format json."),
-            click.option(
-                "--weights", metavar="TAG|FOLDER", help="Which weights (default: default)."
-            ),
-            click.option(
-                "--runtime", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True
-            ),
-            click.option(
-                "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]"
-            ),
-            click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True),
-        ]
-        for option in reversed(options):
-            function = option(function)
-        return common_options(function)
 
-    return decorate
+def evaluate_options(function: Command) -> Command:
+    """The options that every evaluate shares: those of ``weights_options``, and --json."""
+    json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+    return _with((*_WEIGHTS, json, *_COMMON), function)
+
+
+def train_options(folder: str) -> Decorator:
+    """The options that every train shares; the weights go to ``folder`` unless -o says where."""
+    options = (
+        click.option("-o", "--output", default=folder, show_default=True, metavar="FOLDER"),
+        click.option("--minutes", type=click.FloatRange(min=0.01), help="Time to train."),
+        click.option(
+            "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe."
+        ),
+        click.option(
+            "--run", metavar="FOLDER", help="Checkpoints and curves (default: OUTPUT.run)."
+        ),
+        click.option("--resume", is_flag=True, help="Go on with a run that was stopped."),
+        click.option("--seed", type=int, default=1, show_default=True),
+        *_DEVICE,
+        click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too."),
+        *_COMMON,
+    )
+    return lambda function: _with(options, function)
 
 
 def chosen_format(

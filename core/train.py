@@ -216,9 +216,10 @@ def train(
     ``loss(net, batch)`` is a scalar, the mean over the batch. ``evaluate(net)`` returns named
     numbers; ``metric`` is the one that is maximised (``-name`` minimises). ``groups`` gives
     optimiser parameter groups, whose ``scale`` multiplies the rate. ``after_step`` may project the
-    weights (Kim's max-norm). ``data`` is a hash of the data that a resumed run must share. ``run``
-    receives checkpoints and ``metrics.jsonl``. ``clock`` is what ``minutes`` are counted by, in
-    seconds; ``time.process_time`` makes a run independent of what else the machine does.
+    weights (Kim's max-norm). ``data`` is a hash of all that is learned from (examples, a teacher),
+    which a resumed run must share. ``run`` receives checkpoints and ``metrics.jsonl``. ``clock`` is
+    what ``minutes`` are counted by, in seconds; ``time.process_time`` makes a run independent of
+    what else the machine does.
 
     A KeyboardInterrupt comes out when SIGINT or SIGTERM asked to stop; the checkpoint is written.
     InputError: the recipe makes no sense. TrainingError: the loss is not finite, the run in ``run``
@@ -496,7 +497,9 @@ def _average(net: nn.Module, recipe: Recipe) -> AveragedModel | None:
         for old, new in zip(averaged, current, strict=True):
             old.copy_(new)
 
-    return AveragedModel(net, multi_avg_fn=update, use_buffers=True)
+    average = AveragedModel(net, multi_avg_fn=update, use_buffers=True)
+    average.n_averaged = average.n_averaged.cpu()  # read at every step: no waiting for CUDA
+    return average
 
 
 def _autocast(recipe: Recipe, device: str) -> contextlib.AbstractContextManager[Any]:
@@ -536,7 +539,7 @@ def _to(batch: Batch, device: str) -> Batch:
 
 def _check_same(state: dict[str, Any], recipe: Recipe, data: str, run: Path) -> None:
     if state["data"] != data:
-        raise TrainingError(f"{run} was trained on other data; start without --resume")
+        raise TrainingError(f"{run} learned from other data; start without --resume")
     now = asdict(recipe)
     changed = [
         f"{name} was {state['recipe'].get(name)!r}, is {value!r}"

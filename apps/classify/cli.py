@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from cnnapps.core.command import AppGroup, common_options, parse_shard, predict_options
+from cnnapps.core.command import (
+    AppGroup,
+    common_options,
+    evaluate_options,
+    parse_shard,
+    predict_options,
+    train_options,
+)
 from cnnapps.core.errors import need
 
 
@@ -87,18 +94,9 @@ def digits(inputs: tuple[str, ...], **options: Any) -> None:
 @click.option("--size", type=click.IntRange(8, 1024), help="Side in pixels (default: by the net).")
 @click.option("--grey", is_flag=True, help="One channel (default: if all pictures are grey).")
 @click.option("--from", "start", metavar="TAG|FOLDER", help="Fine-tune these weights, new head.")
-@click.option("-o", "--output", default="classify-weights", show_default=True, metavar="FOLDER")
-@click.option("--minutes", type=click.FloatRange(min=0.01), help="Time to train.")
 @click.option("--epochs", type=click.FloatRange(min=0.01), help="Passes over the data.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe.")
-@click.option("--run", metavar="FOLDER", help="Checkpoints and curves (default: OUTPUT.run).")
-@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
 @click.option("--report-only", is_flag=True, help="Look at the data and stop.")
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
-@click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too.")
-@common_options
+@train_options("classify-weights")
 def train(data: str | None, **options: Any) -> None:
     """Train on FOLDER: a folder a class, perhaps below train, val and test; else on a sample.
 
@@ -120,12 +118,7 @@ def train(data: str | None, **options: Any) -> None:
 @main.command()
 @click.argument("data", metavar="FOLDER")
 @click.option("--split", metavar="NAME", help="Only this part: train, val or test.")
-@click.option("--weights", metavar="TAG|FOLDER", help="Which weights (default: default).")
-@click.option("--runtime", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True)
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@common_options
+@evaluate_options
 def evaluate(data: str, **options: Any) -> None:
     """Top-1, top-5 and confusion on FOLDER, which has a folder of pictures a class.
 

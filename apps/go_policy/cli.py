@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from cnnapps.core.command import AppGroup, common_options, parse_shard, predict_options
+from cnnapps.core.command import (
+    AppGroup,
+    evaluate_options,
+    parse_shard,
+    predict_options,
+    train_options,
+    weights_options,
+)
 
 
 @click.group(cls=AppGroup, no_args_is_help=True)
@@ -86,12 +93,7 @@ def predict(inputs: tuple[str, ...], **options: Any) -> None:
 @click.option("--positions", type=click.IntRange(1), help="Only so many, drawn at random.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Which ones are drawn.")
 @click.option("--encoding", help="Encoding of the records (default: guessed).")
-@click.option("--weights", metavar="TAG|FOLDER", help="Which weights (default: default).")
-@click.option("--runtime", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True)
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@common_options
+@evaluate_options
 def evaluate(data: tuple[str, ...], **options: Any) -> None:
     """How often the net's favourite is the move that was played: top-1, top-5, cross-entropy.
 
@@ -114,18 +116,9 @@ def evaluate(data: tuple[str, ...], **options: Any) -> None:
     "--from", "start", metavar="TAG|FOLDER|FILE", help="Go on from weights or a KataGo .bin.gz."
 )
 @click.option("--valid", metavar="DATA", help="Games that are only measured (default: a part).")
-@click.option("-o", "--output", default="go-weights", show_default=True, metavar="FOLDER")
-@click.option("--run", metavar="FOLDER", help="Checkpoints and curves (default: OUTPUT.run).")
 @click.option("--cache", metavar="FOLDER", help="Keep the games there, packed, for the next run.")
-@click.option("--minutes", type=click.FloatRange(min=0.01), help="Time to train.")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe.")
-@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
-@click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--encoding", help="Encoding of the records (default: guessed).")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
-@click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too.")
-@common_options
+@train_options("go-weights")
 def train(data: tuple[str, ...], **options: Any) -> None:
     """Train on DATA: records, folders and zips of them, tables; without DATA on a sample.
 
@@ -170,16 +163,11 @@ _PLAYER = (
         help="Resign when so far behind in all of four games it plays on in its head; 0: never.",
     ),
     click.option("--seed", type=int, default=0, show_default=True, help="Of the drawn moves."),
-    click.option("--weights", metavar="TAG|FOLDER", help="Which weights (default: default)."),
-    click.option(
-        "--runtime", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True
-    ),
-    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]"),
-    click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True),
 )
 
 
 def _player_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    function = weights_options(function)
     for option in reversed(_PLAYER):
         function = option(function)
     return function
@@ -187,7 +175,6 @@ def _player_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @main.command()
 @_player_options
-@common_options
 def gtp(**options: Any) -> None:
     """Play in Sabaki, GoGui, Lizzie or against another program: the Go Text Protocol.
 
@@ -232,7 +219,6 @@ def gtp(**options: Any) -> None:
 @click.option("--shard", callback=parse_shard, metavar="I/N", help="Only every N-th game, from I.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @_player_options
-@common_options
 def match(**options: Any) -> None:
     """Play games against another program and report the score.
 

@@ -376,15 +376,17 @@ def train_on(
             f"dev: {len(dev['target']):,} positions of {len(held):,} other games"
         )
         runs = Path(run or f"{output}.run")
+        learned = games.sha256
         loss: Callable[[nn.Module, Mapping[str, Any]], Tensor] = loss_of
         if teacher is not None:
             there = distributed.device_of(device, world)
             loss = taught_by(place(teacher.net, there), recipe.taught)
+            learned += f"+{teacher.sources[-1].sha256}"  # a tag's weights may change under its name
         if recipe.winograd:
             accelerate(begun.net)
         summary = train(
             begun.net, batches.batch_at, loss, recipe, runs, judge(dev, recipe.precision),
-            device=device, resume=resume, data=games.sha256, metric="-cross_entropy", world=world,
+            device=device, resume=resume, data=learned, metric="-cross_entropy", world=world,
             quiet=quiet, tensorboard=tensorboard,
         )  # fmt: skip
         if not world.first:

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from cnnapps.core.command import AppGroup, common_options, parse_shard, predict_options
+from cnnapps.core.command import (
+    AppGroup,
+    common_options,
+    evaluate_options,
+    parse_shard,
+    predict_options,
+    train_options,
+)
 from cnnapps.core.errors import need
 
 
@@ -87,7 +94,6 @@ def _data_options(function: Any) -> Any:
 @main.command()
 @click.argument("data", nargs=-1, metavar="[DATA...]")
 @_data_options
-@click.option("-o", "--output", default="textcls-weights", show_default=True, metavar="FOLDER")
 @click.option("--dev", metavar="FILE", help="Texts that choose the best epoch (default: a tenth).")
 @click.option("--test", metavar="FILE", help="Texts that are only measured.")
 @click.option("--from", "start", metavar="TAG|FOLDER", help="Go on from these weights.")
@@ -118,15 +124,7 @@ def _data_options(function: Any) -> Any:
 )
 @click.option("--folds", type=click.IntRange(2, 100), help="Cross-validate first.")
 @click.option("--autotune", is_flag=True, help="Search settings on dev, within --minutes.")
-@click.option("--minutes", type=click.FloatRange(min=0.01), help="Time to train (or to search).")
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe.")
-@click.option("--run", metavar="FOLDER", help="Checkpoints and curves (default: OUTPUT.run).")
-@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
-@click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too.")
-@common_options
+@train_options("textcls-weights")
 def train(data: tuple[str, ...], **options: Any) -> None:
     """Train on DATA: csv, tsv, jsonl, fastText or a folder a class; without DATA on a sample.
 
@@ -146,12 +144,7 @@ def train(data: tuple[str, ...], **options: Any) -> None:
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
 @_data_options
 @click.option("--split", metavar="NAME", help="Rows whose split column says so.")
-@click.option("--weights", metavar="TAG|FOLDER", help="Which weights (default: default).")
-@click.option("--runtime", type=click.Choice(["onnx", "torch"]), default="onnx", show_default=True)
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@common_options
+@evaluate_options
 def evaluate(data: tuple[str, ...], **options: Any) -> None:
     """Accuracy, macro-F1, confusion, calibration and coverage on labelled DATA.
 

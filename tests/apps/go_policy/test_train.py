@@ -23,6 +23,7 @@ from cnnapps.apps.go_policy.evaluate import evaluate, read_questions
 from cnnapps.apps.go_policy.net import AlphaGoPolicy
 from cnnapps.apps.go_policy.predict import load
 from cnnapps.core.errors import InputError
+from cnnapps.core.weights import find
 
 TESTS = Path(__file__).resolve().parents[2]
 GAMES = TESTS / "data" / "go"
@@ -214,6 +215,23 @@ def test_a_taught_net_names_its_teacher(tmp_path: Path) -> None:
     assert any(name.startswith("katago-g170") for name in what)  # what it comes from itself
     assert card["what"].startswith("the next move, trained on 16 positions")
     assert card["recipe"]["teacher"] == "default"
+
+
+@pytest.mark.slow
+def test_a_run_does_not_go_on_with_another_teacher_of_the_same_name(tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    shutil.copytree(find("default", "go-policy"), teacher)
+    settings = [
+        *map(str, EVEN), "-o", str(tmp_path / "a"), "--net", "alphago-64", "-q",
+        "--set", f"teacher={teacher}", "--set", "batch=8",
+    ]  # fmt: skip
+    assert run(*settings, "--set", "steps=1")[0] == 0
+    code, out = run(*settings, "--set", "steps=2", "--resume")
+    assert code == 0, out
+    shutil.rmtree(teacher)
+    shutil.copytree(find("alphago-64", "go-policy"), teacher)
+    code, out = run(*settings, "--set", "steps=3", "--resume")
+    assert code == 1 and "learned from other data" in out
 
 
 @pytest.mark.slow
