@@ -16,6 +16,7 @@ import hashlib
 import importlib
 import io
 import json
+import math
 import os
 import re
 import sys
@@ -31,6 +32,7 @@ from cnnapps.core.progress import Progress, warn
 
 __all__ = [
     "AppGroup",
+    "FloatRange",
     "Job",
     "LazyGroup",
     "Main",
@@ -219,6 +221,16 @@ def _settle_stdout() -> None:
 # ---------------------------------------------------------------------------------------- options
 
 
+class FloatRange(click.FloatRange):
+    """A number within bounds; click's own lets nan through, and inf where a bound is open."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is no number to count with.", param, ctx)
+        return found
+
+
 def _with(options: Sequence[Decorator], function: Command) -> Command:
     """The function with the options, which --help shows in this order."""
     for option in reversed(options):
@@ -279,7 +291,7 @@ def train_options(folder: str) -> Decorator:
     """The options that every train shares; the weights go to ``folder`` unless -o says where."""
     options = (
         click.option("-o", "--output", default=folder, show_default=True, metavar="FOLDER"),
-        click.option("--minutes", type=click.FloatRange(min=0.01), help="Time to train."),
+        click.option("--minutes", type=FloatRange(min=0.01), help="Time to train."),
         click.option(
             "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe."
         ),
@@ -378,14 +390,17 @@ class Writer:
                 raise click.UsageError("--resume needs -o FILE")
             sys.stdout.flush()
             self._file: Any = sys.stdout.buffer
-        elif os.path.isdir(output):
+        elif not output:
+            raise click.UsageError("-o: the name of the file is empty")
+        elif os.path.isdir(output) or output.endswith(("/", os.sep)):
             raise click.UsageError(f"-o {output}: is a folder")
         elif os.path.exists(output) and not os.path.isfile(output):  # a pipe, a device
             self._file = open(output, "wb")  # noqa: SIM115 (closed in close)
         else:
             self._output = os.path.realpath(output)
             self._part = self._output + ".part"
-            self._file = _own(self._part)
+            with self._named():
+                self._file = _own(self._part)
             self._begin(json.loads(json.dumps({"run": key})), resume)
 
     def _begin(self, head: dict[str, Any], resume: bool) -> None:
@@ -425,15 +440,18 @@ class Writer:
                 self._record.flush()
 
     def close(self) -> None:
-        """Flush, and give the file its name."""
+        """Flush, and give the file its name; one that got nothing but failures leaves it alone."""
         with self._named():
             self._file.flush()
             if self._output is None:
                 if self.name != "stdout":
                     self._file.close()
                 return
-            os.fsync(self._file.fileno())
-            os.replace(self._part, self._output)
+            if self.failed and not self._file.tell():
+                os.unlink(self._part)
+            else:
+                os.fsync(self._file.fileno())
+                os.replace(self._part, self._output)
             self._record.close()
             with contextlib.suppress(OSError):
                 os.unlink(self._part + ".json")
@@ -441,11 +459,11 @@ class Writer:
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
-        """A full disk says which file it was."""
+        """An error, of a full disk say, has the name of the file that was asked for."""
         try:
             yield
         except OSError as error:
-            error.filename = error.filename or self.name
+            error.filename, error.filename2 = self.name, None
             raise
 
 
@@ -487,7 +505,7 @@ def answer_all(
     blocks: Iterable[Sequence[Job]],
     predict: Callable[[list[Any]], Iterable[Any]],
     writer: Writer,
-    render: Callable[[Job, Any], str],
+    render: Callable[[Job, Any], str | None],
     *,
     size: int = 32,
     finish: Callable[[], str | None] | None = None,
@@ -498,7 +516,8 @@ def answer_all(
     ``blocks`` are jobs as they become available (a block's answers are flushed before the next
     block is awaited: a program on the other end of a pipe gets its answer at once). ``predict``
     takes up to ``size`` values. An input that fails costs itself, not its batch. ``render`` makes
-    the text of a job's answer from its result or its exception.
+    the text of a job's answer from its result or its exception, None for nothing but the line on
+    stderr.
     """
     for block in _skip(blocks, writer.done):
         for start in range(0, len(block), size):
@@ -507,7 +526,9 @@ def answer_all(
                 if isinstance(result, Exception):
                     writer.failed += 1
                     warn(f"{job.place or job.source}: {getattr(result, 'reason', result)}")
-                writer.write(render(job, result))
+                text = render(job, result)
+                if text is not None:
+                    writer.write(text)
             writer.done += len(jobs)
             writer.flush()
             if progress is not None:

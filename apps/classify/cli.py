@@ -8,6 +8,7 @@ import click
 
 from cnnapps.core.command import (
     AppGroup,
+    FloatRange,
     common_options,
     evaluate_options,
     parse_shard,
@@ -70,7 +71,7 @@ def predict(inputs: tuple[str, ...], **options: Any) -> None:
 
 @main.command()
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option("--min-confidence", type=click.FloatRange(0, 1), default=0.0, help="Leave out less.")
+@click.option("--min-confidence", type=FloatRange(0, 1), default=0.0, help="Leave out less.")
 @_inputs
 @predict_options("text", "json", "csv", "png")
 def digits(inputs: tuple[str, ...], **options: Any) -> None:
@@ -94,7 +95,7 @@ def digits(inputs: tuple[str, ...], **options: Any) -> None:
 @click.option("--size", type=click.IntRange(8, 1024), help="Side in pixels (default: by the net).")
 @click.option("--grey", is_flag=True, help="One channel (default: if all pictures are grey).")
 @click.option("--from", "start", metavar="TAG|FOLDER", help="Fine-tune these weights, new head.")
-@click.option("--epochs", type=click.FloatRange(min=0.01), help="Passes over the data.")
+@click.option("--epochs", type=FloatRange(min=0.01), help="Passes over the data.")
 @click.option("--report-only", is_flag=True, help="Look at the data and stop.")
 @train_options("classify-weights")
 def train(data: str | None, **options: Any) -> None:
@@ -133,7 +134,7 @@ def evaluate(data: str, **options: Any) -> None:
 
 @main.command()
 @click.option("--data", metavar="FOLDER", help="A folder a class (default: the packaged digits).")
-@click.option("--minutes", type=click.FloatRange(min=0.01), default=10.0, show_default=True,
+@click.option("--minutes", type=FloatRange(min=0.01), default=10.0, show_default=True,
               help="CPU minutes for all nets together (over --threads).")  # fmt: skip
 @click.option("--nets", default="", metavar="A,B,...", help="Which (default: the course's).")
 @click.option("--size", type=click.IntRange(8, 256), help="Side in pixels (default: 28 or 32).")

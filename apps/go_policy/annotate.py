@@ -11,6 +11,7 @@ from cnnapps.apps.go_policy.board import BLACK, PASS, WHITE, Board, from_vertex,
 from cnnapps.apps.go_policy.board import to_sgf as board_to_sgf
 from cnnapps.apps.go_policy.evaluate import Answer, Tally
 from cnnapps.apps.go_policy.predict import GoResult
+from cnnapps.apps.go_policy.records import Record, Setup
 from cnnapps.apps.go_policy.sgf import (
     Collection,
     Colour,
@@ -19,6 +20,7 @@ from cnnapps.apps.go_policy.sgf import (
     add_variation,
     comment,
     label,
+    nodes_on,
     parse,
     to_sgf,
 )
@@ -32,16 +34,22 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def annotated(asked: Asked, result: GoResult | Review, weights: str, top: int) -> str:
-    """The record of one game as SGF text, with the answer to one position or to all moves."""
-    if asked.tree is None:
-        collection = _drawn(asked.position.board)
-        nodes: tuple[Node, ...] = (collection.trees[0].root,)
+    """The record as SGF text, with the answer to one position or to all moves of a game.
+
+    The other games of the file stay in it, unless they are answered too.
+    """
+    if asked.tree is None or asked.record is None:
+        collection = _typed(asked.position.board)
+        nodes = tuple(nodes_on(collection.trees[0]))
     else:
         whole = asked.tree.collection
+        trees = whole.trees if asked.alone else [asked.tree]
+        gaps = ["", *["\n"] * len(trees)]
         collection = Collection(
-            whole.source, whole.data, whole.decoded, [asked.tree], ["", "\n"], whole.warnings
+            whole.source, whole.data, whole.decoded, trees, gaps, whole.warnings
         )
         nodes = asked.nodes
+        _write_handicap(nodes[0], asked.record)
     if isinstance(result, GoResult):
         _annotate_position(_node_of(asked, nodes, result.move_number), result, weights, top)
     else:
@@ -87,8 +95,9 @@ def _annotate_game(asked: Asked, nodes: tuple[Node, ...], review: Review, weight
 
 
 def _agreement(name: str, tally: Tally) -> str:
-    n = max(tally.n, 1)
-    return f"{name}: {tally.top1 / n:.0%}, {tally.top5 / n:.0%} of {tally.n} moves"
+    if not tally.n:
+        return f"{name}: no moves"
+    return f"{name}: {tally.top1 / tally.n:.0%}, {tally.top5 / tally.n:.0%} of {tally.n} moves"
 
 
 def _annotate_surprise(node: Node, before: Node | None, one: Answer, size: int) -> None:
@@ -105,15 +114,28 @@ def _annotate_surprise(node: Node, before: Node | None, one: Answer, size: int) 
         add_variation(before, [(color, point)], text=f"Expected here: {one.best_probability:.1%}")
 
 
+def _write_handicap(root: Node, record: Record) -> None:
+    """Write down the stones that HA only counts: the answer is about a board that has them."""
+    for event in record.events:
+        if isinstance(event, Setup) and event.node == 0 and not root.values("AB"):
+            root.set("AB", map(to_sgf, event.black))
+
+
 def _point(point: int, size: int) -> Point:
     return point % size, point // size
 
 
-def _drawn(board: Board) -> Collection:
-    """A record with nothing but this position."""
+def _typed(board: Board) -> Collection:
+    """A record of the moves that were typed, or with nothing but the position that was drawn."""
     size = board.size
     stones = board.stones()
     text = f"(;GM[1]FF[4]CA[UTF-8]SZ[{size}]"
+    if board.moves:
+        moves = [
+            f";{'B' if color == BLACK else 'W'}[{board_to_sgf(point, size)}]"
+            for color, point in board.moves
+        ]
+        return parse((text + "".join(moves) + ")").encode(), source="position")
     for color, name in ((BLACK, "AB"), (WHITE, "AW")):
         points = [i for i, stone in enumerate(stones) if stone == color]
         if points:

@@ -302,7 +302,8 @@ _ESCAPED = re.compile("[\ud800-\udfff]")
 _NOT_ASCII = re.compile("[^\x00-\x7f]")
 _ACCENTS_IN_A_ROW = re.compile("[À-ÿ]{3}")
 _CASE_FLIP = re.compile("[а-яё][А-ЯЁ]|[A-Za-z][а-яА-Я]|[а-яА-Я][A-Za-z]")
-_WESTERN = "éèêëàâçîïôûùüöäßñáíóúåøæÉÖÜÄÅØÇŠšžčć°«»‘’“”–…·¿¡"
+_WESTERN = "éèêëàâçîïôûùüöäßñáíóúåøæÉÖÜÄÅØÇŠšžčć°½×±«»‘’“”–…·¿¡"
+_CENTRAL = "łżźńąęśěřůňťďľőűăşţșțğıđŁŻŚŘČŽİŞŐ"
 _CYRILLIC = "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё"
 _PUNCTUATION = (
     "　、。，．・：；？！（）「」『』【】《》〈〉“”‘’…—～·0123456789０１２３４５６７８９％"
@@ -349,7 +350,7 @@ def _model(codec: str) -> dict[str, float]:
         classes = [(0.78, _CYRILLIC[:14]), (0.14, _CYRILLIC[14:]), (0.07, _CYRILLIC.upper())]
         classes += [(0.005, "«»№–—“”")]
     elif codec == "utf-8":  # with two bytes a character, for only such text gets here
-        classes = [(0.45, _WESTERN), (0.45, _CYRILLIC + _CYRILLIC.upper())]
+        classes = [(0.40, _WESTERN), (0.40, _CYRILLIC + _CYRILLIC.upper()), (0.10, _CENTRAL)]
         classes += [(0.1, _span("\x80", "\u07ff"))]
     else:
         classes = [(0.93, _WESTERN), (0.05, _span("À", "ÿ")), (0.005, _span("\xa0", "¿"))]

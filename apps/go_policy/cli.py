@@ -9,6 +9,7 @@ import click
 
 from cnnapps.core.command import (
     AppGroup,
+    FloatRange,
     evaluate_options,
     parse_shard,
     predict_options,
@@ -57,7 +58,7 @@ _SYMMETRIES = click.option(
 @_SYMMETRIES
 @click.option(
     "--temperature",
-    type=click.FloatRange(0.01, 100),
+    type=FloatRange(0.01, 100),
     default=1.0,
     show_default=True,
     help="Below 1 the favourite gains, above 1 the others.",
@@ -142,7 +143,7 @@ _PLAYER = (
     _SYMMETRIES,
     click.option(
         "--temperature",
-        type=click.FloatRange(0, 100),
+        type=FloatRange(0, 100),
         default=0.0,
         show_default=True,
         help="0 plays the favourite; above, moves are drawn from p^(1/T).",
@@ -156,7 +157,7 @@ _PLAYER = (
     ),
     click.option(
         "--resign",
-        type=click.FloatRange(0),
+        type=FloatRange(0),
         default=40.0,
         show_default=True,
         metavar="POINTS",
@@ -194,7 +195,7 @@ def gtp(**options: Any) -> None:
 @click.option("--games", type=click.IntRange(1, 9999), default=20, show_default=True)
 @click.option("-o", "--output", required=True, metavar="FOLDER", help="Where the records go.")
 @click.option("--size", type=click.IntRange(2, 25), default=19, show_default=True)
-@click.option("--komi", type=click.FloatRange(-400, 400), default=6.5, show_default=True)
+@click.option("--komi", type=FloatRange(-400, 400), default=6.5, show_default=True)
 @click.option(
     "--varied",
     type=click.IntRange(0),
@@ -204,14 +205,14 @@ def gtp(**options: Any) -> None:
 )
 @click.option(
     "--heat",
-    type=click.FloatRange(0.01, 10),
+    type=FloatRange(0.01, 10),
     default=0.5,
     show_default=True,
     help="The temperature at which they are.",
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1, 86400),
+    type=FloatRange(0.1, 86400),
     default=600.0,
     show_default=True,
     help="Seconds to wait for an answer.",

@@ -192,6 +192,13 @@ def answer_to(position: Position, p: NDArray[np.float64]) -> Answer:
     )
 
 
+def _is_question(position: Position) -> bool:
+    """Whether a legal move followed that was no pass: records may hold others."""
+    if position.played is None or position.played[1] == PASS:
+        return False
+    return not position.board.why_illegal(position.played[1])
+
+
 def answers(
     predictor: _Predictor,
     positions: Iterable[Position],
@@ -199,8 +206,10 @@ def answers(
     size: int = 32,
     done: Callable[[int], None] | None = None,
 ) -> Iterator[Answer]:
-    """The answer to each position with a played move; ``done`` is told how many there are."""
-    source = (p for p in positions if p.played is not None and p.played[1] != PASS)
+    """The answer to each position after which a legal move was played; ``done`` is told how many
+    there are.
+    """
+    source = (p for p in positions if _is_question(p))
     count = 0
     while chunk := list(islice(source, size)):
         yield from map(answer_to, chunk, predictor.probabilities(chunk))
@@ -231,12 +240,16 @@ class _Game:
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """Games to ask about; ``n`` moves that are no passes, ``passes`` left out, their sha256."""
+    """Games to ask about; ``n`` moves that are no passes, ``passes`` left out, their sha256.
+
+    ``refused`` files, games or lines of tables could not be used.
+    """
 
     games: tuple[_Game, ...]
     n: int
     passes: int
     sha256: str
+    refused: int = 0
 
     def positions(self, n: int | None = None, *, seed: int = 0) -> Iterator[Position]:
         """All positions, or ``n`` of them, drawn once for all by ``seed``; in order."""
@@ -271,49 +284,65 @@ def _ask(game: _Game, number: int, chosen: set[int] | None) -> Iterator[Position
         board.play(point, color)
 
 
-def read_questions(paths: Sequence[str], *, encoding: str | None = None) -> Questions:
+def read_questions(
+    paths: Sequence[str],
+    *,
+    encoding: str | None = None,
+    sizes: Callable[[int, object], None] = lambda size, source: None,
+) -> Questions:
     """Tables of games or positions (plain, .gz, .xz), records of games, folders with any of them.
 
-    A record that can't be read, or a game with an illegal move in a table, costs itself and a line
-    on stderr; InputError if nothing is left.
+    A record that can't be read or whose board ``sizes`` refuses, or a line of a table with a move
+    that is none, costs itself and a line on stderr; InputError if nothing is left.
     """
     games: list[_Game] = []
     names: list[str] = []
+    refused = 0
     for item in expand_inputs(paths, suffixes=(*RECORDS, *TABLES)):
         try:
             if item.error is not None:
                 raise item.error
+            found: list[_Game] = []
             if item.name.lower().endswith(TABLES):
-                games += _from_table(item.name)
+                sizes(SIZE, item.name)
+                found, bad = _from_table(item.name)
+                refused += bad
             else:
                 collection = read(read_bytes(item.name), source=item.name, encoding=encoding)
-                games += [_Game(main_line(tree)) for tree in collection.trees]
+                for tree in collection.trees:
+                    record = main_line(tree)
+                    sizes(record.size, item.name)
+                    found.append(_Game(record))
+            games += found
             names.append(item.name)
         except InputError as error:
             if len(paths) == 1 and paths[0] == item.name:
                 raise
             warn(error)
+            refused += 1
     counts = [_count(game) for game in games]
     n, passes = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     if n == 0:
         raise InputError(", ".join(paths), "no moves to ask for")
-    return Questions(tuple(games), n, passes, digest_of(names))
+    return Questions(tuple(games), n, passes, digest_of(names), refused)
 
 
-def _from_table(path: str) -> list[_Game]:
-    games = []
+def _from_table(path: str) -> tuple[list[_Game], int]:
+    """The games of a table, and how many lines had to be left out."""
+    games, bad = [], 0
     for line, row in enumerate(read_table(path), 2):
         where = f"{path}, line {line}"
-        moves = parse_moves(row["moves"] + row.get("next_move", ""), where)
         try:
+            moves = parse_moves(row["moves"] + row.get("next_move", ""), where)
             board = Board(SIZE)
             for i, move in enumerate(map(int, moves)):
                 board.play(PASS if move == AREA else move, WHITE if i % 2 else BLACK)
         except InputError as error:
-            warn(f"{where}: left out, {error}")
+            warn(f"{where}: left out, {error.reason}")
+            bad += 1
             continue
         games.append(_Game(moves, last="next_move" in row))
-    return games
+    return games, bad
 
 
 def _count(game: _Game) -> tuple[int, int]:

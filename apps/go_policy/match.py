@@ -1,7 +1,8 @@
 """Games against another program over GTP: who wins how often.
 
 Our player sits in this process, the opponent is a child that speaks GTP on its stdin and stdout.
-Colours alternate, the opponent counts the final position (``final_score``), each game is a file
+Colours alternate, the opponent counts the final position (``final_score``; we do if it has no such
+command), each game is a file
 ``game-0001.sgf`` in the folder; a run that was killed goes on after the last complete game.
 """
 
@@ -41,6 +42,7 @@ from cnnapps.apps.go_policy.sgf import escape
 from cnnapps.core.errors import InputError, printable
 from cnnapps.core.files import write_bytes
 from cnnapps.core.media import read_bytes
+from cnnapps.core.progress import warn
 
 __all__ = ["Game", "Opponent", "play_game", "play_match", "saved", "summary"]
 
@@ -161,8 +163,8 @@ class Opponent:
 @dataclass(frozen=True, slots=True)
 class Game:
     """A finished game: our colour, how many moves, the result as SGF's RE ("B+3.5", "W+R", "0"),
-    our own count of it, and how it ended: "two passes", "the opponent resigned", "we resigned" or
-    "too long".
+    our own count of it where the opponent counted, and how it ended: "two passes", "the opponent
+    resigned", "we resigned" or "too long".
     """
 
     number: int
@@ -181,7 +183,7 @@ class Game:
 
     @property
     def same_winner(self) -> bool | None:
-        """Whether our count names the same winner; None if somebody resigned."""
+        """Whether our count names the same winner; None if the opponent did not count."""
         return self.result[:1] == self.own[:1] if self.own else None
 
 
@@ -228,10 +230,12 @@ def play_game(
             return Game(number, ours, len(board.moves), result, "", "the opponent resigned"), board
         board.play(point)
         passes = passes + 1 if point == PASS else 0
-    own_count = str(player.count(board, komi))
-    result = _result(opponent, opponent.ask("final_score")) if counts else own_count
     end = "two passes" if passes == 2 else "too long"
-    return Game(number, ours, len(board.moves), result, own_count, end), board
+    own = str(player.count(board, komi))
+    if not counts:
+        return Game(number, ours, len(board.moves), own, "", end), board
+    result = _result(opponent, opponent.ask("final_score"))
+    return Game(number, ours, len(board.moves), result, own, end), board
 
 
 def _answer(opponent: Opponent, board: Board) -> int:
@@ -315,6 +319,8 @@ def play_match(
     _own(folder, settings)
     seeded = "set_random_seed" if opponent.knows("set_random_seed") else None
     counts = opponent.knows("final_score")
+    if not counts:
+        warn(f"{opponent.who} has no final_score: our own count decides")
     us = f"{US} {player.predictor.card.name}"
     for number in numbers:
         path = folder / NAME.format(number)
@@ -345,11 +351,12 @@ def _own(folder: Path, settings: Mapping[str, Any]) -> None:
             there = json.loads(read_bytes(path))
         except ValueError as error:
             raise InputError(path, "is no settings file of a match") from error
-        if there != wanted:
+        if there != wanted and any(folder.glob(NAME.replace("{:04d}", "*"))):
             names = [name for name in wanted if wanted.get(name) != dict(there).get(name)]
             differ = ", ".join(names) or "options"
             raise InputError(folder, f"holds another match (other {differ}); choose another folder")
-        return
+        if there == wanted:
+            return
     write_bytes(path, (json.dumps(wanted, indent=1) + "\n").encode())
 
 

@@ -154,6 +154,7 @@ class GoPredictor:
         names = {"v7": {"planes", "numbers"}, "nature": {"planes"}}.get(self.planes)
         if names is None or set(card.inputs) != names or list(card.outputs) != ["logits"]:
             raise WeightsError(weights.folder, "card.json: not the inputs and outputs of a policy")
+        self.passes = self.planes == "v7"  # the paper's planes come with no answer for a pass
         self._runtime = open_runtime(
             weights, runtime=runtime, device=device, threads=threads, nets=nets
         )
@@ -170,7 +171,7 @@ class GoPredictor:
         while chunk := list(islice(source, size)):
             positions = [as_position(item) for item in chunk]
             for position, p in zip(positions, self.probabilities(positions), strict=True):
-                yield result_of(position.board, p)
+                yield result_of(position.board, p, passes=self.passes)
 
     def check_size(self, size: int, source: object = "board") -> None:
         """InputError unless the net was trained for boards of this size."""
@@ -252,8 +253,8 @@ def _mean(logits: Floats, board: Board, temperature: float) -> Floats:
     return np.asarray(p, np.float64)
 
 
-def result_of(board: Board, p: Floats) -> GoResult:
-    """The result for probabilities (area + 1,) on a board."""
+def result_of(board: Board, p: Floats, *, passes: bool = True) -> GoResult:
+    """The result for probabilities (area + 1,) on a board; ``passes``: the net knows a pass."""
     size, area = board.size, board.size**2
     legal = [i for i, good in enumerate(board.legal()) if good]
     legal.sort(key=lambda i: -p[i])  # stable: equal ones row by row
@@ -264,7 +265,7 @@ def result_of(board: Board, p: Floats) -> GoResult:
         move_number=board.move_number,
         to_play=color_name(board.to_play),
         moves=moves,
-        pass_probability=float(p[area]) if p[area] > 0 else None,
+        pass_probability=float(p[area]) if passes or p[area] > 0 else None,
         grid=p[:area].reshape(size, size).copy(),
         stones=np.array(board.stones(), np.int8).reshape(size, size),
         last=None if last == PASS else divmod(last, size),

@@ -146,6 +146,8 @@ def read(
 
     InputError if there is no game in it or a line makes no sense, LimitError beyond ``limits``.
     """
+    if data.startswith(b"PK\x03\x04"):
+        raise InputError(source, "is a zip archive: unpack it (train alone reads them as they are)")
     form = recognise(data)
     if form is not None:
         return read_foreign(data, form, source=source, encoding=encoding, limits=limits)
@@ -333,6 +335,8 @@ class _Extraction:
                 colour = _MOVES.get(item.name)
                 if colour is None:
                     continue
+                if events and isinstance(events[-1], Move) and events[-1].node == index:
+                    self._warn("more than one move in a node", item)
                 for value in item.values:
                     number += 1
                     offset = self._byte(item.offset or node.offset)

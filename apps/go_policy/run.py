@@ -34,7 +34,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Review", "evaluate_on", "play_gtp", "play_match_against", "predict_inputs"]
 
-SUFFIXES = {".json": "json", ".jsonl": "json", ".txt": "text", ".sgf": "sgf", ".png": "png"}
+SUFFIXES = {
+    ".json": "json",
+    ".jsonl": "json",
+    ".txt": "text",
+    ".sgf": "sgf",
+    ".png": "png",
+    ".jpg": "png",
+    ".jpeg": "png",
+}
 TOP = 10
 FILES_AT_ONCE = 8
 SURPRISING = 5
@@ -52,6 +60,8 @@ class Asked:
     tree: GameTree | None = None
     nodes: tuple[Node, ...] = ()
     folder: str = ""
+    alone: bool = True
+    """Whether it is the only question about its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,10 @@ def predict_inputs(
     """Answer typed positions and records; returns the exit code."""
     if not (inputs or typed or files_from):
         raise click.UsageError("Missing argument 'INPUT...' (a game record, a folder, or -).")
+    if typed and (all_moves or move is not None or variation or game is not None):
+        raise click.UsageError(
+            "--position is one position: leave out --move, --variation, --game and --all-moves"
+        )
     if all_moves and move is not None:
         raise click.UsageError("--all-moves and --move exclude each other")
     if all_moves and resume:
@@ -187,7 +201,7 @@ class _Reader:
         for number, tree in trees:
             job = Job(name, place=source, more={"game": number} if several else {})
             try:
-                job.value = self._ask(tree, folder)
+                job.value = self._ask(tree, folder, alone=not several)
             except CnnappsError as error:
                 job.error = error
             found.append(job)
@@ -204,7 +218,7 @@ class _Reader:
             return trees[:1]
         return trees
 
-    def _ask(self, tree: GameTree, folder: str) -> Asked:
+    def _ask(self, tree: GameTree, folder: str, *, alone: bool) -> Asked:
         record = line(tree, self.variation)
         self.sizes(record.size, record.source)
         position = position_at(record, self.move, color=self.color)
@@ -213,7 +227,8 @@ class _Reader:
             warn(f"{record.source}: {note}")
         if len(notes) > WARNINGS:
             warn(f"{record.source}: {len(notes) - WARNINGS} more warnings")
-        return Asked(position, record, tree, tuple(nodes_on(tree, self.variation)), folder)
+        nodes = tuple(nodes_on(tree, self.variation))
+        return Asked(position, record, tree, nodes, folder, alone)
 
 
 def _jobs(
@@ -283,7 +298,7 @@ def player_names(record: Record) -> tuple[str, str]:
 # ------------------------------------------------------------------------------------- answers
 def _renderer(
     form: str, weights: str, top: int | None, folders: dict[str, dict[str, Tally]], *, color: bool
-) -> Callable[[Job, Any], str]:
+) -> Callable[[Job, Any], str | None]:
     def collect(job: Job, result: Any) -> None:
         if isinstance(result, Review) and job.value.folder:
             total = folders[job.value.folder]
@@ -301,12 +316,12 @@ def _renderer(
         value["surprises"] = [_surprise(one, result.final.size) for one in result.surprises]
         return dumps(answer(job.source, weights, value, **job.more))
 
-    def as_text(job: Job, result: Any) -> str:
+    def as_text(job: Job, result: Any) -> str | None:
         from cnnapps.apps.go_policy import render
 
         collect(job, result)
         if isinstance(result, Exception):
-            return f"{job.place or job.source}: error: {_reason(result)}\n"
+            return None  # stderr has it
         title = title_of(job)
         if isinstance(result, GoResult):
             return render.terminal(result, top=top or TOP, title=title, color=color) + "\n"
@@ -321,11 +336,11 @@ def _renderer(
             lines += render.surprise_lines(result.surprises, result.final.size)
         return "\n".join(lines) + "\n"
 
-    def as_sgf(job: Job, result: Any) -> str:
+    def as_sgf(job: Job, result: Any) -> str | None:
         from cnnapps.apps.go_policy.annotate import annotated
 
         if isinstance(result, Exception):
-            return ""
+            return None
         return annotated(job.value, result, weights, top or TOP)
 
     return {"json": as_json, "text": as_text, "sgf": as_sgf}[form]
@@ -360,12 +375,18 @@ def _scores(tallies: dict[str, Tally]) -> tuple[Scores, dict[str, Scores]]:
 def agreement(tallies: dict[str, Tally]) -> dict[str, Any]:
     """The contract's ``agreement``: rates over all moves, by phase and by player."""
     whole, players = _scores(tallies)
-    value = whole.to_dict()
+    value = _known(whole)
     value.setdefault("by_phase", {})
-    value["by_player"] = {name: scores.to_dict() for name, scores in players.items()}
+    value["by_player"] = {name: _known(scores) for name, scores in players.items()}
     for part in value["by_player"].values():
         part.pop("by_phase", None)
     return value
+
+
+def _known(scores: Scores) -> dict[str, Any]:
+    """Rates of no move at all are null: nobody knows them."""
+    value = scores.to_dict()
+    return value if scores.n else {k: 0 if k == "n" else None for k in value}
 
 
 def _surprise(one: Answer, size: int) -> dict[str, Any]:
@@ -409,7 +430,8 @@ def _pictures(
         raise click.UsageError("a picture needs -o FILE.png (or -o FOLDER for several)")
     if all_moves:
         raise click.UsageError("--format png draws positions: leave out --all-moves")
-    folder = os.path.isdir(output) or output.endswith(("/", os.sep))
+    bare = not os.path.splitext(output)[1]  # "boards": no picture has such a name
+    folder = os.path.isdir(output) or output.endswith(("/", os.sep)) or bare
     if folder:
         os.makedirs(output, exist_ok=True)
     failed = written = 0
@@ -466,7 +488,7 @@ def evaluate_on(
     predictor = load(
         weights, runtime=runtime, device=device, threads=threads, symmetries=int(symmetries)
     )
-    questions = read_questions(paths, encoding=encoding)
+    questions = read_questions(paths, encoding=encoding, sizes=predictor.check_size)
     total = min(questions.n, positions or questions.n)
     asked = questions.positions(positions, seed=seed)
     scores = evaluate(predictor, asked, total=total, quiet=quiet)
@@ -483,12 +505,15 @@ def evaluate_on(
         if positions is not None:
             result |= {"drawn_from": questions.n, "seed": seed}
         click.echo(dumps(result))
-        return 0
-    drawn = f" of {questions.n:,}" if scores.n < questions.n else ""
-    passes = f", {questions.passes:,} passes left out" if questions.passes else ""
-    click.echo(f"{predictor.card.name} on {scores.n:,}{drawn} moves{passes}")
+        return 1 if questions.refused else 0
+    drawn = f" of {questions.n:,}" if total < questions.n else ""
+    left = [f"{questions.passes:,} passes"] if questions.passes else []
+    if scores.n < total:
+        left.append(f"{total - scores.n:,} illegal moves")
+    out = f", {' and '.join(left)} left out" if left else ""
+    click.echo(f"{predictor.card.name} on {scores.n:,}{drawn} moves{out}")
     click.echo(str(scores))
-    return 0
+    return 1 if questions.refused else 0
 
 
 # ------------------------------------------------------------------------------------ playing

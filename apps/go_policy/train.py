@@ -43,7 +43,7 @@ from cnnapps.core.card import Card, Metric, Source
 from cnnapps.core.device import choose, place
 from cnnapps.core.errors import InputError
 from cnnapps.core.export import export
-from cnnapps.core.files import write_bytes
+from cnnapps.core.files import check_replaceable, write_bytes
 from cnnapps.core.plot import curves_of, line_chart
 from cnnapps.core.train import Recipe, train
 from cnnapps.core.weights import find, open_weights
@@ -344,6 +344,7 @@ def train_on(
     """Report on the games, train, measure on dev, write the weights folder and the curve."""
     import click
 
+    check_replaceable(output)
     torch.set_num_threads(threads)
     device = choose(device, runtime="torch")
     files = list(data) or [str(SAMPLE)]

@@ -31,10 +31,15 @@ def read_position(text: str, *, size: int = 19) -> Board:
     InputError names the row or the move that makes no sense.
     """
     words = text.replace(",", " ").split()
-    if words and all(_VERTEX.fullmatch(word) for word in words):
+    if not words:
+        raise InputError("position", "is empty: moves like Q16 D4, or rows of X, O and .")
+    if any(_VERTEX.fullmatch(word) for word in words) and not re.search(r"[/\n]", text):
         board = Board(size)
-        for word in words:
-            board.play(from_vertex(word, size))
+        for number, word in enumerate(words, 1):
+            try:
+                board.play(from_vertex(word, size))
+            except InputError as error:
+                raise InputError("position", f"move {number}, {word}: {error.reason}") from error
         return board
     return _diagram(text)
 
@@ -48,8 +53,10 @@ def _diagram(text: str) -> Board:
         row = re.sub(r"^\d{1,2}|\d{1,2}$", "", row)
         for sign in row:
             if sign not in _STONES:
-                known = "X, O and ."
-                raise InputError("position", f"row {number}: {sign!r} is none of {known}")
+                raise InputError(
+                    "position",
+                    f"row {number}: {sign!r} is none of X, O and . (moves are typed as Q16 D4)",
+                )
         rows.append([_STONES[sign] for sign in row])
     size = len(rows)
     for number, stones in enumerate(rows, 1):

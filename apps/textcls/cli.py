@@ -8,6 +8,7 @@ import click
 
 from cnnapps.core.command import (
     AppGroup,
+    FloatRange,
     common_options,
     evaluate_options,
     parse_shard,
@@ -37,7 +38,7 @@ def main() -> None:
     "--text", "as_text", is_flag=True, help="INPUTs are sentences, whatever they look like."
 )
 @click.option("--encoding", help="Encoding of text files (default: UTF-8, else guessed).")
-@click.option("--min-confidence", type=click.FloatRange(0, 1), default=0.0, help="Below it: none.")
+@click.option("--min-confidence", type=FloatRange(0, 1), default=0.0, help="Below it: none.")
 @click.option("--explain", is_flag=True, help="Show which n-grams decided, and by how much.")
 @click.option("--shard", callback=parse_shard, metavar="I/N", help="Only every N-th line, from I.")
 @click.option("--resume", is_flag=True, help="Go on with -o FILE of a run that was killed.")
@@ -159,7 +160,7 @@ def evaluate(data: tuple[str, ...], **options: Any) -> None:
 @main.command()
 @click.option("--weights", metavar="TAG|FOLDER", help="Which weights (default: default).")
 @click.option("-o", "--output", default="textcls.onnx", show_default=True, metavar="FILE")
-@click.option("--max-mb", type=click.FloatRange(min=0.01), help="Size target: rare words go first.")
+@click.option("--max-mb", type=FloatRange(min=0.01), help="Size target: rare words go first.")
 @common_options
 def export(
     weights: str | None, output: str, max_mb: float | None, quiet: bool, debug: bool

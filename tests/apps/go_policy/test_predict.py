@@ -235,10 +235,12 @@ def test_typed_positions() -> None:
     [
         ("..X/.O?/...", "row 2: '\\?' is none of X, O and \\."),
         ("..X/../...", "row 2 has 2 points, but there are 3 rows"),
-        ("Q16 Q16", "illegal"),
+        ("Q16 Q16", "move 2, Q16: illegal"),
         ("T20", "not on a 19x19 board"),
         ("OX./X../...", "row 1, column 1: a stone without liberties"),
-        ("", "board size"),
+        ("", "is empty"),
+        ("Q16 I5", "move 2, I5: not a vertex"),
+        ("pd dp", "moves are typed as Q16 D4"),
     ],
 )
 def test_typed_nonsense_names_the_place(text: str, reason: str) -> None:

@@ -269,6 +269,14 @@ def test_encodings_are_recognised_without_ca(encoding: str, text: str) -> None:
     assert moves(in_file(text, encoding)) == "pddpqq"
 
 
+@pytest.mark.parametrize("sign", "½×±°éøžżłąęğışőțЖ")
+def test_one_sign_of_utf_8_is_enough(sign: str) -> None:
+    """Its two bytes are a character of GB18030 as well: 陆 for ½."""
+    text = f"komi 6{sign}"
+    collection = parse(f"(;GM[1]SZ[9]C[{text}];B[ee])".encode())
+    assert collection.trees[0].root.text("C") == text
+
+
 @pytest.mark.parametrize(("encoding", "text"), TEXTS.items())
 @pytest.mark.parametrize("lie", ["UTF-8", "ISO-8859-1", "GB2312", "Shift_JIS", "nonsense", "rot13"])
 def test_a_lying_ca_is_found_out(encoding: str, text: str, lie: str) -> None:

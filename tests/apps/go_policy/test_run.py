@@ -1,0 +1,206 @@
+"""The commands on files of all kinds: what is written, what is kept, what an error costs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cnnapps.__main__ import main
+from cnnapps.apps.go_policy import GoPredictor
+from cnnapps.apps.go_policy.records import main_line, read
+from cnnapps.core.media import read_bytes
+
+ONE = ["--symmetries", "1"]
+GAME = "(;GM[1]SZ[19]PB[a];B[pd];W[dp])"
+TWO = "(;GM[1]SZ[19]PB[one];B[pd];W[dp])(;GM[1]SZ[9]PB[two];B[ee];W[cc])"
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, ["go-policy", *arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def record(folder: Path, text: str, name: str = "game.sgf") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# ------------------------------------------------------------------------------- what is written
+@pytest.mark.parametrize("more", [["--move", "999"], ["--variation", "7"]])
+def test_a_failure_leaves_the_file_that_it_would_have_replaced(
+    tmp_path: Path, more: list[str]
+) -> None:
+    game = record(tmp_path, GAME)
+    code, out, err = run(str(game), *more, *ONE, "-o", str(game))
+    assert code == 1 and out == "" and err.count("\n") == 1
+    assert game.read_text() == GAME
+    assert [path.name for path in tmp_path.iterdir()] == ["game.sgf"]
+
+
+def test_an_error_of_a_record_is_one_line_on_stderr_and_none_on_stdout(tmp_path: Path) -> None:
+    game = record(tmp_path, GAME)
+    for form in ("text", "sgf"):
+        code, out, err = run(str(tmp_path / "no.sgf"), str(game), *ONE, "--format", form)
+        assert code == 1 and err == f"cnnapps: {tmp_path / 'no.sgf'}: no such file\n"
+        assert "no.sgf" not in out and not out.startswith("\n")
+
+
+def test_the_other_games_of_a_file_are_kept(tmp_path: Path) -> None:
+    game = record(tmp_path, TWO)
+    for number in ("1", "2"):
+        code, out, _ = run(str(game), "--game", number, *ONE, "--format", "sgf")
+        assert code == 0
+        trees = read(out.encode()).trees
+        assert [main_line(tree).black for tree in trees] == ["one", "two"]
+        marked = [bool(list(tree.root.children[0].children[0].values("LB"))) for tree in trees]
+        assert marked == [number == "1", number == "2"]
+    code, out, _ = run(str(game), "--all-moves", *ONE, "--format", "sgf")
+    assert code == 0 and len(read(out.encode()).trees) == 2
+
+
+def test_typed_moves_are_written_as_moves_and_answered_alike(
+    tmp_path: Path, one: GoPredictor
+) -> None:
+    path = tmp_path / "p.sgf"
+    assert run("--position", "Q16 D4 Q3", *ONE, "-o", str(path))[0] == 0
+    tree = read(read_bytes(path)).trees[0]
+    assert len(main_line(tree).moves) == 3
+    code, typed, _ = run("--position", "Q16 D4 Q3", *ONE, "--json")
+    assert code == 0
+    result = one(main_line(tree))
+    assert json.loads(typed)["result"]["moves"][0]["move"] == result.moves[0].move
+    assert json.loads(typed)["result"]["moves"][0]["probability"] == result.moves[0].probability
+
+
+def test_handicap_stones_that_were_assumed_are_written_down(tmp_path: Path) -> None:
+    game = record(tmp_path, "(;GM[1]SZ[19]HA[3];W[qd];B[cc])")
+    code, out, _ = run(str(game), *ONE, "--format", "sgf")
+    assert code == 0
+    assert len(read(out.encode()).trees[0].root.values("AB")) == 3
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_the_suffix_says_that_a_picture_is_wanted(tmp_path: Path, suffix: str) -> None:
+    game = record(tmp_path, GAME)
+    assert run(str(game), *ONE, "-o", str(tmp_path / f"board{suffix}"))[0] == 0
+    head = (tmp_path / f"board{suffix}").read_bytes()[:4]
+    assert head == {".png": b"\x89PNG", ".jpg": b"\xff\xd8\xff\xe0"}[suffix]
+
+
+def test_a_name_without_suffix_is_a_folder_of_pictures(tmp_path: Path) -> None:
+    games = [str(record(tmp_path, GAME, name)) for name in ("a.sgf", "b.sgf")]
+    assert run(*games, *ONE, "--format", "png", "-o", str(tmp_path / "boards"))[0] == 0
+    assert sorted(path.name for path in (tmp_path / "boards").iterdir()) == ["a.png", "b.png"]
+
+
+# ----------------------------------------------------------------------------------- what is said
+def test_a_pass_that_is_out_of_the_question_still_has_a_probability(tmp_path: Path) -> None:
+    game = record(tmp_path, "(;GM[1]SZ[19];B[pd];W[dp];B[pq];W[dd])")
+    code, out, _ = run(str(game), *ONE, "--json", "--temperature", "0.01")
+    assert code == 0 and json.loads(out)["result"]["pass_probability"] == 0
+    code, out, _ = run(str(game), *ONE, "--json", "--weights", "alphago-64")
+    assert code == 0 and "pass_probability" not in json.loads(out)["result"]  # it knows no pass
+
+
+def test_illegal_moves_are_no_wrong_predictions(tmp_path: Path) -> None:
+    game = record(tmp_path, "(;GM[1]SZ[19];B[dd];W[dd];B[pp])")
+    code, out, err = run(str(game), *ONE, "--all-moves", "--json")
+    agreement = json.loads(out)["result"]["agreement"]
+    assert code == 0 and "illegal" in err
+    assert agreement["n"] == 2 and agreement["cross_entropy"] < 10
+    assert agreement["by_player"]["white"] == {
+        "n": 0, "top1": None, "top5": None, "cross_entropy": None, "interval": None,
+        "interval_top5": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "more", [["--move", "1"], ["--variation", "1"], ["--game", "1"], ["--all-moves"]]
+)
+def test_a_typed_position_has_no_other_moves(more: list[str]) -> None:
+    code, _, err = run("--position", "Q16 D4", *more)
+    assert code == 2 and "leave out" in err
+
+
+@pytest.mark.parametrize("option", ["--temperature", "--resign"])
+def test_nan_is_no_number(option: str) -> None:
+    code, _, err = run("gtp", option, "nan")
+    assert code == 2 and "nan" in err
+
+
+@pytest.mark.parametrize("output", ["", "new/"])
+def test_names_that_are_no_files_are_refused(tmp_path: Path, output: str) -> None:
+    game = record(tmp_path, GAME)
+    code, _, err = run(str(game), *ONE, "--json", "-o", output and f"{tmp_path}/{output}")
+    assert code == 2 and "-o" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["game.sgf"]
+
+
+# ------------------------------------------------------------------------------------- evaluate
+def test_a_file_that_can_not_be_measured_costs_itself_its_name_and_the_exit_code(
+    tmp_path: Path,
+) -> None:
+    record(tmp_path, "(;GM[1]SZ[9];B[ee];W[cc])", "a.sgf")
+    record(tmp_path, "(;GM[1]SZ[25];B[aa])", "b.sgf")
+    record(tmp_path, "(;GM[1]SZ[9:13];B[aa])", "c.sgf")
+    code, out, err = run("evaluate", str(tmp_path), *ONE)
+    assert code == 1 and "on 2 moves" in out
+    lines = err.splitlines()
+    assert len(lines) == 2 and "b.sgf" in lines[0] and "c.sgf" in lines[1]
+
+
+def test_a_bad_line_of_a_table_costs_itself_too(tmp_path: Path) -> None:
+    table = tmp_path / "t.tsv"
+    head = "game\tdate\trank_black_white\tresult\tmoves\n"
+    table.write_text(f"{head}1\tx\ty\tz\tpddp\n2\tx\ty\tz\tABCD\n3\tx\ty\tz\tpdpd\n")
+    code, out, err = run("evaluate", str(table), *ONE)
+    assert code == 1 and "on 2 moves" in out
+    assert ["line 3" in err, "line 4" in err, err.count("\n")] == [True, True, 2]
+
+
+def test_a_zip_is_not_taken_for_a_record(tmp_path: Path) -> None:
+    import zipfile
+
+    path = tmp_path / "games.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("a.sgf", GAME)
+    for arguments in (["evaluate", str(path)], [str(path)]):
+        code, _, err = run(*arguments, *ONE)
+        assert code == 1 and "zip" in err
+
+
+# --------------------------------------------------------------------------------------- match
+PASSES = """import sys
+for line in sys.stdin:
+    word = line.split()[0]
+    print("=", "pass" if word == "genmove" else "false" if word == "known_command" else "", "\\n",
+          flush=True)
+    if word == "quit":
+        break
+"""
+
+
+def test_our_own_count_is_not_held_against_itself(tmp_path: Path) -> None:
+    program = tmp_path / "passes.py"
+    program.write_text(PASSES)
+    code, out, err = run(
+        "match", "--opponent", f"{sys.executable} {program}", "--size", "7", "--games", "1", *ONE,
+        "-o", str(tmp_path / "m"), "--json",
+    )  # fmt: skip
+    assert code == 0 and "our own count decides" in err
+    assert json.loads(out)["result"]["own_count"] == {"games": 0, "same_winner": 0}
+
+
+def test_a_folder_without_a_game_belongs_to_no_match(tmp_path: Path) -> None:
+    program = tmp_path / "passes.py"
+    program.write_text(PASSES)
+    folder = ["-o", str(tmp_path / "m"), "--size", "7", "--games", "1", *ONE]
+    assert run("match", "--opponent", "true", *folder)[0] == 1
+    assert run("match", "--opponent", f"{sys.executable} {program}", *folder)[0] == 0
+    code, _, err = run("match", "--opponent", "true", *folder)
+    assert code == 1 and "another match" in err
