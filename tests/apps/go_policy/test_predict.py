@@ -239,7 +239,7 @@ def test_typed_positions() -> None:
         ("T20", "not on a 19x19 board"),
         ("OX./X../...", "row 1, column 1: a stone without liberties"),
         ("", "is empty"),
-        ("Q16 I5", "move 2, I5: not a vertex"),
+        ("Q16 I5", "move 2, I5"),
         ("pd dp", "moves are typed as Q16 D4"),
     ],
 )
