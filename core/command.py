@@ -19,6 +19,7 @@ import json
 import math
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,11 +39,13 @@ __all__ = [
     "Main",
     "Writer",
     "answer_all",
+    "command_line",
     "common_options",
     "evaluate_options",
     "in_shard",
     "parse_shard",
     "predict_options",
+    "state_of",
     "train_options",
     "warn",
     "weights_options",
@@ -374,10 +377,18 @@ class Writer:
     ``-o FILE`` is written as ``FILE.part`` and renamed at the end. Beside it, ``FILE.part.json``
     records which run it is (``key``: weights, inputs, options) and, after every flush, how many
     inputs are answered in how many bytes. With ``resume`` a killed run goes on from its last
-    record; a part of another run is refused, and so is one that another process is writing.
+    record; a part of another run is refused, and so is one that another process is writing, and an
+    output that is one of the ``inputs``.
     """
 
-    def __init__(self, output: str | None, *, resume: bool = False, key: Any = None) -> None:
+    def __init__(
+        self,
+        output: str | None,
+        *,
+        resume: bool = False,
+        key: Any = None,
+        inputs: Sequence[str] = (),
+    ) -> None:
         self.done = 0
         """Inputs that are answered, those of the resumed run included."""
         self.failed = 0
@@ -397,6 +408,8 @@ class Writer:
         elif os.path.exists(output) and not os.path.isfile(output):  # a pipe, a device
             self._file = open(output, "wb")  # noqa: SIM115 (closed in close)
         else:
+            if any(_same_file(output, item) for item in inputs):
+                raise click.UsageError(f"-o {output}: is one of the inputs")
             self._output = os.path.realpath(output)
             self._part = self._output + ".part"
             with self._named():
@@ -465,6 +478,44 @@ class Writer:
         except OSError as error:
             error.filename, error.filename2 = self.name, None
             raise
+
+
+def _same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
+
+
+def state_of(inputs: Sequence[str | None]) -> list[Any]:
+    """The inputs for a Writer's ``key``: a file with its size and time, so that a run is not gone
+    on with after it changed.
+    """
+    found: list[Any] = []
+    for item in inputs:
+        try:
+            seen = os.stat(item) if item and os.path.isfile(item) else None
+        except (OSError, ValueError):
+            seen = None
+        found.append([item, seen.st_size, seen.st_mtime_ns] if seen else item)
+    return found
+
+
+def command_line(verb: str, inputs: Sequence[str], options: Mapping[str, Any]) -> str:
+    """What to type to do the same again, for a card: ``verb`` with its inputs and options.
+
+    Options that are None, False or empty are left out; a sequence repeats its option.
+    """
+    words = ["cnnapps", *verb.split(), *map(shlex.quote, inputs)]
+    for name, value in options.items():
+        if value is True:
+            words.append(name)
+            continue
+        several = value if isinstance(value, list | tuple) else [value]
+        for one in several:
+            if one not in (None, False, ""):
+                words += [name, shlex.quote(str(one))]
+    return " ".join(words)
 
 
 def _own(path: str) -> Any:

@@ -34,9 +34,11 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
         if target.exists():
             os.chmod(temporary, target.stat().st_mode & 0o777)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError):  # people know the file that they asked for
+            error.filename, error.filename2 = os.fspath(path), None
         raise
     sync_folder(target.parent)
 

@@ -19,6 +19,7 @@ from cnnapps.apps.classify.predict import Preparation, load, table
 from cnnapps.apps.classify.train import DIGITS, ClassifyRecipe, Fitted, fit, logits_of, save
 from cnnapps.core import distributed
 from cnnapps.core.card import Card, Metric, Source
+from cnnapps.core.command import command_line
 from cnnapps.core.device import choose
 from cnnapps.core.errors import InputError, TrainingError
 from cnnapps.core.files import check_replaceable, write_bytes
@@ -108,7 +109,15 @@ def train_on(
         )  # fmt: skip
         if not world.first:
             return 0
-        _finish(fitted, parts, pixels, data, folder, runs, weights, settings, say)
+        line = command_line(
+            "classify train", [] if data is None else [data],
+            {
+                "--net": None if start else fitted.name, "--size": size, "--grey": grey,
+                "--from": start, "--minutes": minutes, "--epochs": epochs, "--set": settings,
+                "--seed": None if seed == 1 else seed, "-o": output,
+            },
+        )  # fmt: skip
+        _finish(fitted, parts, pixels, data, folder, runs, weights, line, say)
     return 0
 
 
@@ -193,15 +202,13 @@ def _finish(
     folder: Path,
     runs: Path,
     weights: Weights | None,
-    settings: Sequence[str],
+    line: str,
     say: Any,
 ) -> None:
     """Measure on the test part, write the weights folder and the curve."""
     name = Path(data).name if data is not None else "the packaged sample of digits"
     licence = "MIT" if data is None else "the user's"
     sha256 = parts[0].sha256()
-    changed = "".join(f" --set {s}" for s in settings)
-    begun = f" --from {weights.card.name}" if weights is not None else f" --net {fitted.name}"
     sources = [Source(name, licence, sha256, len(parts[0]), "training pictures")]
     if weights is not None:
         card = weights.card
@@ -229,7 +236,7 @@ def _finish(
         what=f"{len(fitted.labels)} classes, trained on {name}"[:100],
         licence=licence,
         sources=tuple(sources),
-        command=f"cnnapps classify train{'' if data is None else ' ' + data}{begun}{changed}",
+        command=line,
         metrics=tuple(metrics),
         limits="Answers with one of its labels, whatever the picture shows.",
     )

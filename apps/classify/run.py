@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cnnapps.apps.classify.explain import overlay
 from cnnapps.apps.classify.predict import Classifier, ClassResult, Prepared, load
 from cnnapps.apps.classify.read import DigitReader, DigitsResult, Found, largest, load_digits
-from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard
+from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard, state_of
 from cnnapps.core.errors import CnnappsError, InputError, printable
 from cnnapps.core.limits import Limits
 from cnnapps.core.media import PICTURES, expand_inputs, read_picture, write_picture
@@ -94,10 +94,10 @@ def predict_inputs(
     draw = _Drawer(pictures) if pictures is not None else None
     key = {
         "weights": classifier.card.files["model.safetensors"].sha256,
-        "inputs": [*inputs, files_from],
+        "inputs": state_of([*inputs, files_from]),
         "options": [top, explain, pictures, shard, form],
     }
-    writer = Writer(output, resume=resume, key=key)
+    writer = Writer(output, resume=resume, key=key, inputs=inputs)
     if form == "csv" and not writer.done:
         writer.write(_csv(_header(classifier.top)))
 
@@ -289,10 +289,10 @@ def read_inputs(
         return _one_picture(jobs, output, lambda one: _boxed(reader, one))
     key = {
         "weights": reader.card.files["model.safetensors"].sha256,
-        "inputs": [*inputs, files_from],
+        "inputs": state_of([*inputs, files_from]),
         "options": [min_confidence, shard, form],
     }
-    writer = Writer(output, resume=resume, key=key)
+    writer = Writer(output, resume=resume, key=key, inputs=inputs)
     if form == "csv" and not writer.done:
         writer.write(_csv(["input", "text", "digits", "least_probability", "error"]))
 

@@ -22,7 +22,7 @@ from cnnapps.apps.go_policy.predict import (
 )
 from cnnapps.apps.go_policy.records import RECORDS, Record, line, nodes_on, read
 from cnnapps.apps.go_policy.sgf import Collection, GameTree, Limits, Node
-from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard
+from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard, state_of
 from cnnapps.core.errors import CnnappsError, InputError, printable
 from cnnapps.core.limits import Limits as ByteLimits
 from cnnapps.core.media import expand_inputs, read_bytes
@@ -140,10 +140,11 @@ def predict_inputs(
         return _pictures(jobs, predictor, output, top or TOP, all_moves=all_moves)
     key = {
         "weights": predictor.card.files["model.safetensors"].sha256,
-        "inputs": [*inputs, files_from],
+        "inputs": state_of([*inputs, files_from]),
         "options": [move, variation, game, color, top, symmetries, temperature, shard, form],
     }
-    writer = Writer(output, resume=resume, key=key)
+    kept = form == "sgf"  # an annotated record may replace the record
+    writer = Writer(output, resume=resume, key=key, inputs=() if kept else inputs)
     folders = {item: dict[str, Tally]() for item in inputs if os.path.isdir(item)}
     screen = writer.name == "stdout" and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     render = _renderer(form, predictor.card.name, top, folders, color=screen)

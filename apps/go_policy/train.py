@@ -40,6 +40,7 @@ from cnnapps.apps.go_policy.net import NETS, KataGoPolicy, from_katago, grown
 from cnnapps.apps.go_policy.planes import V7_GLOBALS
 from cnnapps.core import distributed
 from cnnapps.core.card import Card, Metric, Source
+from cnnapps.core.command import command_line
 from cnnapps.core.device import choose, place
 from cnnapps.core.errors import InputError
 from cnnapps.core.export import export
@@ -345,6 +346,14 @@ def train_on(
     import click
 
     check_replaceable(output)
+    line = command_line(
+        "go-policy train", data,
+        {
+            "--net": net, "--from": start, "--valid": valid, "--minutes": minutes,
+            "--set": settings, "--seed": None if seed == 1 else seed, "--encoding": encoding,
+            "-o": output,
+        },
+    )  # fmt: skip
     torch.set_num_threads(threads)
     device = choose(device, runtime="torch")
     files = list(data) or [str(SAMPLE)]
@@ -395,7 +404,7 @@ def train_on(
         restore(begun.net)
         seen = summary.best_step * recipe.batch * recipe.accumulate
         folder = Path(output)
-        card = _card(begun, teacher, folder, files, games, recipe, summary.seconds, seen, settings)
+        card = _card(begun, teacher, folder, files, games, recipe, summary.seconds, seen, line)
         card = save(begun.net.cpu(), folder, card)
         name = Path(valid).name if valid is not None else f"{HELD:.0%} of the games"
         found = judge(dev, "fp32")(begun.net)
@@ -457,7 +466,7 @@ def _card(
     recipe: GoRecipe,
     seconds: float,
     seen: int,
-    settings: Sequence[str],
+    line: str,
 ) -> Card:
     name = ", ".join(Path(f).name for f in files)[:200]
     sample = [str(SAMPLE)] == list(files)
@@ -469,7 +478,6 @@ def _card(
         *others, last = teacher.sources
         origins += [*others, dataclasses.replace(last, what="its answers were learned from")]
     v7 = begun.planes == "v7"
-    shown = "" if sample else " " + " ".join(files)
     return Card(
         app="go-policy",
         tag=re.sub(r"[^A-Za-z0-9._-]", "-", folder.name).strip(".-_")[:64] or "trained",
@@ -484,7 +492,7 @@ def _card(
         },
         sources=(*dict.fromkeys(origins), source),
         recipe={k: v for k, v in dataclasses.asdict(recipe).items() if v or k == "seed"},
-        command=f"cnnapps go-policy train{shown}" + "".join(f" --set {s}" for s in settings),
+        command=line,
         hours=round(seconds / 3600, 3),
         limits="Trained on even 19x19 games. Knows moves only: no score, no winner."
         + ("" if v7 else " 19x19 only, no pass."),

@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -395,7 +396,7 @@ def cells_of(
     """The cells that are asked for, cheap sets first; peers and the paper's variants once."""
     for name in sorted(sets, key=("trec", "cr", "mpqa", "mr", "subj", "sst2", "sst1").index):
         many = name in ("mr", "subj", "cr", "mpqa")
-        chosen = range(10 if many else 1) if folds == "all" else map(int, folds.split(","))
+        chosen = range(10) if folds == "all" else _numbers(folds, "--folds", 0, 9)
         for fold in chosen:
             if fold < (10 if many else 1):
                 for system in systems:
@@ -403,6 +404,13 @@ def cells_of(
                         continue
                     for seed in seeds if system not in (*PAPERS, *PEERS) else seeds[:1]:
                         yield Cell(name, system, fold, seed)
+
+
+def _numbers(text: str, option: str, low: int, high: int) -> list[int]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(re.fullmatch(r"[0-9]{1,9}", word) and low <= int(word) <= high for word in words):
+        raise InputError(option, f"{text!r} is no list like 0,1,2 of numbers from {low} to {high}")
+    return [int(word) for word in words]
 
 
 def _names(text: str, known: Sequence[str], option: str) -> list[str]:
@@ -414,6 +422,8 @@ def _names(text: str, known: Sequence[str], option: str) -> list[str]:
     for name in names:
         if name not in known:
             raise InputError(option, f"{name!r} is none of {', '.join(known)}")
+    if not names:
+        raise InputError(option, f"names none of {', '.join(known)}")
     return names
 
 
@@ -443,7 +453,7 @@ def run(
     chosen_variants = VARIANTS if variants == "all" else _names(variants, known, "--variants")
     systems = [*chosen_variants, *(PEERS if peers else ())]
     chosen = _names(sets, SETS, "--sets")
-    numbers = [int(s) for s in seeds.split(",")]
+    numbers = _numbers(seeds, "--seeds", 0, 2**31 - 1)
     out, folder = Path(output), Path(data)
     (out / "cells").mkdir(parents=True, exist_ok=True)
     loaded: dict[str, Dataset] = {}

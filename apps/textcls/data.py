@@ -314,12 +314,15 @@ def _parse_table(
     if not table:
         raise InputError(name, "is empty")
     first = [cell.strip() for cell in table[0][1]]
-    named = columns.text is not None or columns.label is not None
     lower = [cell.lower() for cell in first]
-    header = named or (any(c in TEXT_NAMES for c in lower) and any(c in LABEL_NAMES for c in lower))
-    if not header and any(c in (*TEXT_NAMES, *LABEL_NAMES) for c in lower):
-        header = len(first) == 2
-    if header:
+    given = [c for c in (columns.text, columns.label) if c is not None]
+    numbered = bool(given) and all(map(str.isdigit, given)) and not {*given} <= {*first}
+    header = (bool(given) and not numbered) or _is_header([cells for _, cells in table])
+    if numbered:  # columns of a file without names
+        body = table[1:] if header else table
+        t, y = _numbered(name, columns, [cells for _, cells in body])
+        s = lower.index("split") if header and "split" in lower else None
+    elif header:
         doubled = [c for c, n in Counter(first).items() if n > 1 and c]
         if doubled:
             raise InputError(f"{name}:1", f"the column {doubled[0]!r} occurs twice")
@@ -343,6 +346,54 @@ def _parse_table(
         split = cells[s].strip() if s is not None and s < len(cells) else None
         rows.append(_Row(cells[t], _split_labels(cells[y], columns.separator), split))
     return rows, columns.separator is not None
+
+
+def _is_header(table: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row names the columns.
+
+    It does if a usual name stands there and nowhere else in its column; or if its label occurs
+    once, the others again and again, and its "text" is far shorter than texts are here.
+    """
+    first, body = [cell.strip() for cell in table[0]], table[1:1001]
+    if len(first) < 2 or not body:
+        return all(c.lower() in (*TEXT_NAMES, *LABEL_NAMES) for c in first)
+    for i, cell in enumerate(first):
+        usual = re.sub(r"[\s-]+", "_", cell.lower()) in (*TEXT_NAMES, *LABEL_NAMES, "split")
+        if usual and not any(row[i].strip() == cell for row in body if i < len(row)):
+            return True
+    width = min(len(first), *map(len, body))
+    if width < 2:
+        return False
+    text, label = _guess_columns("", body)
+    if max(text, label) >= width:
+        return False
+    others = [row[label].strip() for row in body]
+    length = sum(len(row[text].split()) for row in body) / len(body)
+    return (
+        first[label] not in others
+        and len(set(others)) < len(others)
+        and 2 * len(first[text].split()) <= length
+        and len(first[text]) < 40
+    )
+
+
+def _numbered(name: str, columns: _Columns, body: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """Columns by number, from 1; one that is not given is guessed."""
+    width = min((len(cells) for cells in body), default=0)
+    for number in (columns.text, columns.label):
+        if number is not None and not 1 <= int(number) <= width:
+            raise InputError(name, f"has no column {number}; there are {width}")
+    text = int(columns.text) - 1 if columns.text is not None else None
+    label = int(columns.label) - 1 if columns.label is not None else None
+    guess = _guess_columns(name, body)
+    rest = [i for i in (*guess, *range(width)) if i not in (text, label)]
+    if text is None:
+        text = rest[0] if rest[0] != guess[1] or len(rest) < 2 else rest[1]
+    if label is None:
+        label = guess[1] if guess[1] != text else next(i for i in rest if i != text)
+    if text == label:
+        raise InputError(name, "text and label are the same column")
+    return text, label
 
 
 def _cells(name: str, text: str, kind: str) -> Iterator[tuple[int, list[str]]]:
@@ -418,7 +469,8 @@ def _choose(
     body: Sequence[Sequence[str]] | None = None,
 ) -> tuple[str, str]:
     """Names of the text and the label column: as given, else by their usual names."""
-    lower = {column.lower(): column for column in header}
+    lower = {re.sub(r"[\s-]+", "_", column.lower()): column for column in header}
+    beside = [i for i, c in enumerate(header) if c.lower() in ("split", "id", "index")]
 
     def pick(given: str | None, usual: Sequence[str], option: str, taken: str | None) -> str:
         if given is not None:
@@ -432,7 +484,7 @@ def _choose(
         if len(rest) == 1:
             return rest[0]
         if body is not None and given is None:
-            guess = _guess_columns(name, body)
+            guess = _guess_columns(name, body, beside)
             column = header[guess[0] if option == "--text-column" else guess[1]]
             if column != taken:
                 return column
@@ -445,16 +497,23 @@ def _choose(
     return text, label
 
 
-def _guess_columns(name: str, body: Sequence[Sequence[str]]) -> tuple[int, int]:
-    """(text, label): the column with the longest cells, the one with the fewest distinct ones."""
+def _guess_columns(
+    name: str, body: Sequence[Sequence[str]], beside: Sequence[int] = ()
+) -> tuple[int, int]:
+    """(text, label): the column with the longest cells, the one with the fewest distinct ones;
+    neither is one of ``beside``.
+    """
     width = min((len(cells) for cells in body), default=0)
     if width < 2:
         raise InputError(name, "has one column; a table needs a text and a label")
+    among = [i for i in range(width) if i not in beside]
+    if len(among) < 2:
+        among = list(range(width))
     sample = body[:2000]
     length = [sum(len(cells[i]) for cells in sample) for i in range(width)]
-    text = max(range(width), key=length.__getitem__)
+    text = max(among, key=length.__getitem__)
     distinct = [len({cells[i] for cells in sample}) for i in range(width)]
-    label = min((i for i in range(width) if i != text), key=distinct.__getitem__)
+    label = min((i for i in among if i != text), key=distinct.__getitem__)
     return text, label
 
 

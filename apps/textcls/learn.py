@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -30,8 +31,9 @@ from cnnapps.apps.textcls.tokens import (
 from cnnapps.apps.textcls.train import Fitted, TextRecipe, fit, logits_of, paper, save
 from cnnapps.core import distributed
 from cnnapps.core.card import Card, Metric, Source
+from cnnapps.core.command import command_line
 from cnnapps.core.device import choose
-from cnnapps.core.errors import InputError, TrainingError, WeightsError
+from cnnapps.core.errors import InputError, TrainingError, WeightsError, printable
 from cnnapps.core.files import check_replaceable, write_bytes
 from cnnapps.core.plot import curves_of, line_chart
 from cnnapps.core.weights import Weights, find, open_weights
@@ -73,6 +75,7 @@ class Start:
     sources: tuple[Source, ...]
     net: KimCNN | None = None
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def train_on(
@@ -115,6 +118,20 @@ def train_on(
     recipe = recipe.updated(*settings)
     runs = Path(run or f"{output.rstrip('/')}.run")
     check_replaceable(Path(output))
+    if start is not None and (vectors or units != "auto"):
+        raise InputError("--from", "brings its vectors and units: leave out --vectors and --units")
+    line = command_line(
+        "textcls train", paths,
+        {
+            "--text-column": text_column, "--label-column": label_column,
+            "--label-separator": label_separator, "--encoding": encoding, "--dev": dev,
+            "--test": test, "--from": start, "--vectors": vectors,
+            "--units": None if units == "auto" else units, "--variant": variant,
+            "--class-weights": None if class_weights == "none" else class_weights,
+            "--folds": folds, "--autotune": autotune, "--minutes": minutes, "--set": settings,
+            "--seed": None if seed == 1 else seed, "-o": output,
+        },
+    )  # fmt: skip
 
     def read(files: Sequence[str]) -> Dataset:
         return corpus.read_dataset(
@@ -146,7 +163,10 @@ def train_on(
         if len(classes) < 2:
             raise TrainingError(f"one class only ({classes[0]}): nothing to learn")
         begin = _start(parts.train, units, vectors, start, recipe, classes)
+        for note in begin.notes:
+            say(note)
         classes = begin.classes or classes
+        _check_classes(parts, classes)
         if folds:
             _cross_validate(everything, folds, begin, classes, recipe, runs, device, say)
         if autotune:
@@ -155,8 +175,19 @@ def train_on(
                       resume=resume, quiet=quiet, tensorboard=tensorboard)  # fmt: skip
         if not world.first:
             return 0
-        _finish(fitted, parts, begin, files, output, runs, settings, say)
+        _finish(fitted, parts, begin, files, output, runs, line, say)
     return 0
+
+
+def _check_classes(parts: Parts, classes: tuple[str, ...]) -> None:
+    """InputError for a class that can't be learned, before hours are spent."""
+    for name, part in (("dev", parts.dev), ("test", parts.test)):
+        unknown = sorted({x for row in part.labels for x in row} - set(classes))
+        if unknown:
+            shown = ", ".join(printable(x, 40) for x in unknown[:5])
+            raise InputError(
+                "labels", f"only in the {name} part, none to learn from in training: {shown}"
+            )
 
 
 def _labelled(parts: Parts) -> Dataset:
@@ -190,7 +221,9 @@ def _parts(everything: Dataset, dev: str | None, test: str | None, read: Any, se
     elif not len(held):
         train, held = corpus.stratified(train, 1 / 9, seed + 1)
     if not len(train) or not len(held):
-        raise InputError("data", f"{len(everything)} texts are too few to train on")
+        distinct = len(set(everything.texts))
+        also = f" ({distinct} distinct)" if distinct < len(everything) else ""
+        raise InputError("data", f"{len(everything)} texts{also} are too few to train on")
     return Parts(train, held, unseen, made)
 
 
@@ -234,11 +267,20 @@ def _from_vectors(train: Dataset, named: Sequence[str], recipe: TextRecipe) -> S
     units = build_words(train.texts, also=also)
     read = [read_vectors(source, units.names()[2:]) for source in named]
     stacked = channels(units.names(), read, seed=recipe.seed)
+    words, notes = units.names()[2:], []
+    for source, vectors in zip(named, read, strict=True):
+        known = sum(word in vectors for word in words)
+        if not known:
+            raise InputError(source, f"has a vector for none of the {len(words):,} words")
+        notes.append(f"{source}: vectors of {known:,} of {len(words):,} words")
     sources = [
-        Source(s, PACKAGES[s].licence if s in PACKAGES else "the user's", what="word vectors")
+        Source(
+            s, PACKAGES[s].licence if s in PACKAGES else "the user's",
+            sha256_of([s]) if os.path.isfile(s) else "", what="word vectors",
+        )
         for s in named
-    ]
-    return Start(units, stacked.matrix, tuple(sources))
+    ]  # fmt: skip
+    return Start(units, stacked.matrix, tuple(sources), notes=tuple(notes))
 
 
 def _table_of(weights: Weights) -> np.ndarray:
@@ -357,7 +399,9 @@ def _cross_validate(
     device: str,
     say: Any,
 ) -> None:
-    """Accuracy on each of ``parts`` folds; the next fold chooses the epoch."""
+    """Accuracy on each of ``parts`` folds; the next fold chooses the epoch (of two folds, a tenth
+    of the other one).
+    """
     smallest = min(sum(c in row for row in data.labels) for c in classes)
     if smallest < parts:
         say(f"warning: a class has {smallest} texts, fewer than {parts} folds")
@@ -365,9 +409,13 @@ def _cross_validate(
     found = []
     for k in range(parts):
         test = data.take(np.nonzero(numbers == k)[0].tolist())
-        dev = data.take(np.nonzero(numbers == (k + 1) % parts)[0].tolist())
-        kept = (numbers != k) & (numbers != (k + 1) % parts)
-        train = data.take(np.nonzero(kept)[0].tolist())
+        if parts == 2:
+            rest = data.take(np.nonzero(numbers != k)[0].tolist())
+            train, dev = corpus.stratified(rest, 0.1, recipe.seed)
+        else:
+            dev = data.take(np.nonzero(numbers == (k + 1) % parts)[0].tolist())
+            kept = (numbers != k) & (numbers != (k + 1) % parts)
+            train = data.take(np.nonzero(kept)[0].tolist())
         if not len(test) or not len(dev) or not len(train):
             raise InputError("--folds", f"{len(data)} texts are too few for {parts} folds")
         fitted = _fit(train, dev, begin, classes, recipe, runs / f"fold-{k}", device)
@@ -430,7 +478,7 @@ def _finish(
     files: Sequence[str],
     output: str,
     runs: Path,
-    settings: Sequence[str],
+    line: str,
     say: Any,
 ) -> None:
     """Measure on the test part, write the weights folder and the curve."""
@@ -441,16 +489,14 @@ def _finish(
     sha256 = sha256_of(_files_in(files))
     name = ", ".join(Path(f).name for f in files)
     licence = "CC BY 4.0" if files == [str(SAMPLE)] else "the user's"
-    changed = "".join(f" --set {s}" for s in settings)
-    shown = "" if files == [str(SAMPLE)] else " " + " ".join(files)
     card = Card(
         app="textcls",
         tag=re.sub(r"[^A-Za-z0-9._-]", "-", folder.name).strip(".-_")[:64] or "trained",
         net="kim-cnn",
         what=f"{len(fitted.labels)} classes, trained on {name}"[:100],
-        licence=licence,
+        licence="; ".join(dict.fromkeys([licence, *(s.licence for s in begin.sources)])),
         sources=(Source(name, licence, sha256, len(parts.train), "training data"), *begin.sources),
-        command=f"cnnapps textcls train{shown}{changed}",
+        command=line,
         limits="Answers with one of its labels, whatever the text; see --min-confidence.",
     )
     save(fitted, folder, card)

@@ -70,7 +70,8 @@ class TextResult:
 
     def __str__(self) -> str:
         if self.labels is not None:
-            return ", ".join(f"{x} {self.probabilities[x]:.4f}" for x in self.labels) or "none"
+            found = [f"{x}\t{self.probabilities[x]:.4f}" for x in self.labels]
+            return "\t".join(found) or f"none\t{self.probability:.4f}"
         return f"{self.label or 'none'}\t{self.probability:.4f}"
 
 
@@ -124,10 +125,14 @@ class TextPredictor:
             raise WeightsError(weights.folder, "units and word table differ in length")
 
     def __call__(self, text: str) -> TextResult:
+        if not isinstance(text, str):
+            raise TypeError(f"a text is a str, not a {type(text).__name__}; .batch takes several")
         return next(self.batch([text]))
 
     def batch(self, texts: Iterable[str], size: int = 1024) -> Iterator[TextResult]:
         """Answers in order, ``size`` texts read ahead; the same answers as one by one."""
+        if isinstance(texts, str):
+            raise TypeError("batch takes several texts; call the predictor with one")
         source = iter(texts)
         while chunk := list(islice(source, size)):
             for text, logits in zip(chunk, self.logits(chunk), strict=True):
@@ -211,6 +216,7 @@ class TextPredictor:
             order = np.argsort(-p)
             chosen = tuple(labels[i] for i in order if p[i] >= floor[i])
             label = chosen[0] if chosen else None
+            best = labels.index(label) if label is not None else best
         elif p[best] < self.min_confidence:
             label = None
         result = TextResult(

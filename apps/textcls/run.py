@@ -9,15 +9,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cnnapps.apps.textcls.predict import TextPredictor, TextResult, load
-from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard
+from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard, state_of
 from cnnapps.core.errors import CnnappsError, InputError
 from cnnapps.core.media import text_blocks
+from cnnapps.core.progress import warn
 from cnnapps.core.results import answer, dumps, refusal
 
 __all__ = ["predict_inputs"]
 
 SUFFIXES = {".json": "json", ".jsonl": "json", ".txt": "text", ".html": "html", ".htm": "html"}
-_PATH = re.compile(r"\S*[/\\]\S*\Z|\S+\.(?:txt|csv|tsv|jsonl?|md|gz|xz|html?|log)\Z", re.IGNORECASE)
+_PATH = re.compile(
+    r"\S*[/\\]\S*\Z|\S+\.(?:txt|csv|tsv|jsonl?|md|gz|xz|html?|log|pdf|docx?|odt|rtf)\Z",
+    re.IGNORECASE,
+)
 
 
 def predict_inputs(
@@ -52,10 +56,10 @@ def predict_inputs(
     )
     key = {
         "weights": predictor.card.files["model.safetensors"].sha256,
-        "inputs": list(inputs),
+        "inputs": state_of(inputs),
         "options": [as_text, encoding, min_confidence, explain, shard, form],
     }
-    writer = Writer(output, resume=resume, key=key)
+    writer = Writer(output, resume=resume, key=key, inputs=inputs)
     page = form == "html"
     if page and not writer.done:
         from cnnapps.apps.textcls.show import PAGE_START
@@ -88,10 +92,10 @@ def _renderer(form: str, predictor: TextPredictor) -> Any:
         return terminal(result)
 
     def as_html(job: Job, result: Any) -> str:
-        from cnnapps.apps.textcls.show import html_item
+        from cnnapps.apps.textcls.show import html_error, html_item
 
         if isinstance(result, Exception):
-            return ""
+            return html_error(job.source, getattr(result, "reason", None) or str(result))
         assert isinstance(result, TextResult)
         return html_item(job.source, result)
 
@@ -106,6 +110,9 @@ def _jobs(
         if as_text or not (item == "-" or os.path.exists(item) or _PATH.match(item)):
             if in_shard(shard, number=number):
                 yield [Job(item, value=item)]
+            continue
+        if item != "-" and not os.path.lexists(item):
+            yield [Job(item, error=InputError(item, "no such file (a sentence? then --text)"))]
             continue
         place = "stdin" if item == "-" else item
         try:
@@ -176,12 +183,16 @@ def evaluate_on(
         label_separator=label_separator,
         encoding=encoding,
     )
+    for note in data.notes:
+        if not note.endswith("text from 'text', label from 'label'"):  # nothing was guessed
+            warn(note)
     names = sorted({s for s in data.splits if s})
     if names and split is None and len(names) > 1:
         raise InputError("--split", f"which part? the data has {', '.join(names)}")
     if split is not None:
         if split not in names:
-            raise InputError("--split", f"no part {split!r}; there are: {', '.join(names)}")
+            there = f"there are: {', '.join(names)}" if names else "the data have no column split"
+            raise InputError("--split", f"no part {split!r}; {there}")
         data = data.where(split)
     scores = scores_of(predictor, data)
     if as_json:
@@ -246,8 +257,11 @@ def export_one(weights: str | None, output: str, max_mb: float | None) -> int:
     opened = open_weights(find(weights, "textcls"), app="textcls")
     data, kept, difference = bundle(opened, max_bytes=int(max_mb * 1e6) if max_mb else None)
     write_bytes(output, data)
+    units = int(opened.card.arguments["units"])
+    cut = f" of {units:,} (the rarest words are unknown to it)" if kept < units else ""
+    same = "texts of words that it knows: " if kept < units else ""
     click.echo(
-        f"{output}: {len(data) / 1e6:.2f} MB, {kept:,} units, "
-        f"largest difference to {opened.card.name} {difference:.1e}"
+        f"{output}: {len(data) / 1e6:.2f} MB, {kept:,}{cut} units; "
+        f"{same}largest difference to {opened.card.name} {difference:.1e}"
     )
     return 0

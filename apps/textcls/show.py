@@ -7,7 +7,7 @@ from html import escape
 from cnnapps.apps.textcls.predict import TextResult
 from cnnapps.core.errors import printable
 
-__all__ = ["PAGE_END", "PAGE_START", "html_item", "terminal"]
+__all__ = ["PAGE_END", "PAGE_START", "html_error", "html_item", "terminal"]
 
 SHOWN = 8
 """n-grams shown in the terminal; the page and the JSON have all."""
@@ -52,6 +52,22 @@ def max_label(result: TextResult) -> str:
     return max(result.probabilities, key=lambda name: result.probabilities[name])
 
 
+_CONTROL = dict.fromkeys([*range(9), 11, 12, *range(14, 32), *range(127, 160)], "\ufffd")
+
+
+def _shown(text: str) -> str:
+    """Text for a page: escaped, without characters that HTML forbids."""
+    return escape(text.translate(_CONTROL))
+
+
+def html_error(text: str, reason: str) -> str:
+    """An input that got no answer."""
+    return (
+        f'<article><p class="text" dir="auto">{_shown(text)}</p>'
+        f"<p><b>error</b> {_shown(reason)}</p></article>"
+    )
+
+
 def html_item(text: str, result: TextResult) -> str:
     """One text with its words coloured by what they contributed, and the table of n-grams."""
     rows = result.contributions or ()
@@ -64,7 +80,7 @@ def html_item(text: str, result: TextResult) -> str:
     start = 0
     for i in range(1, len(text) + 1):
         if i == len(text) or abs(share[i] - share[start]) > 1e-9:
-            piece = escape(text[start:i])
+            piece = _shown(text[start:i])
             strength = min(1.0, abs(share[start]) / peak)
             if strength > 0.02:
                 colour = "37,99,235" if share[start] > 0 else "234,88,12"
@@ -74,10 +90,11 @@ def html_item(text: str, result: TextResult) -> str:
             spans.append(piece)
             start = i
     table = "".join(
-        f'<tr><td class="n">{row.value:+.3f}</td><td>{escape(row.ngram)}</td></tr>' for row in rows
+        f'<tr><td class="n">{row.value:+.3f}</td><td><bdi>{_shown(row.ngram)}</bdi></td></tr>'
+        for row in rows
     )
     return (
-        f'<article><p class="text">{"".join(spans)}</p>'
+        f'<article><p class="text" dir="auto">{"".join(spans)}</p>'
         f"<p><b>{escape(result.label or 'none')}</b> {result.probability:.4f} "
         f"<small>score of {escape(max_label(result))} {result.logit or 0.0:.3f}, "
         f"bias {result.bias or 0.0:+.3f}</small></p>"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
+import gzip
 import io
 import itertools
+import lzma
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO, NamedTuple
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from cnnapps.core.errors import InputError
 from cnnapps.core.limits import DEFAULT, Limits, check
@@ -30,6 +34,19 @@ _BOMS = (
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_PACKERS: tuple[tuple[bytes, Any], ...] = (
+    (b"\x1f\x8b\x08", gzip.open),
+    (b"\xfd7zXZ\0", lzma.open),
+    *((b"BZh%d1AY&SY" % level, bz2.open) for level in range(1, 10)),
+)
+_NO_TEXT = (
+    (b"\x89PNG\r\n", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"PK\x03\x04", "a zip archive (or an office document)"),
+    (b"%PDF-", "a PDF document"),
+    (b"\x7fELF", "a program"),
 )
 
 
@@ -57,7 +74,8 @@ def text_blocks(
     - else Windows-1252, or Latin-1 where that has no character, for the lines that aren't UTF-8.
 
     Bytes that fit no character become U+FFFD: the number of lines never changes, and what was
-    damaged can be seen.
+    damaged can be seen. gzip, xz and bzip2 are unpacked; InputError for other files that are known
+    to hold no text (pictures, archives, PDF).
     """
     if encoding is not None:
         encoding = _known_encoding(encoding)
@@ -87,12 +105,14 @@ def _text_blocks(
     stream: BinaryIO, encoding: str | None, limits: Limits, called: str
 ) -> Iterator[list[Line]]:
     read = reader(stream, called)
-    first = read()
-    while 0 < len(first) < 4 and any(mark.startswith(first) for mark, _ in _BOMS):
-        more = read()  # a byte order mark may arrive in parts
-        if not more:
-            break
-        first += more
+    first = _first(read)
+    opener = next((o for magic, o in _PACKERS if first.startswith(magic)), None)
+    if opener is not None:
+        read = _unpacked(with_first(first, read), opener, called)
+        first = _first(read)
+    for magic, what in _NO_TEXT:
+        if first.startswith(magic):
+            raise InputError(called, f"is {what}, not text")
     for mark, marked in _BOMS:
         if first.startswith(mark) and encoding in (None, marked, marked[:6]):
             first, encoding = first[len(mark) :], marked
@@ -113,6 +133,48 @@ def _text_blocks(
             lines = list(map(Line._make, fields))
         number += len(lines)
         yield lines
+
+
+def _first(read: Read) -> bytes:
+    """The first bytes; a mark that tells what they are may arrive in parts."""
+    first = read()
+    marks = [mark for mark, _ in (*_BOMS, *_PACKERS, *_NO_TEXT)]
+    while first and any(mark.startswith(first) and mark != first for mark in marks):
+        more = read()
+        if not more:
+            break
+        first += more
+    return first
+
+
+class _Arriving(io.RawIOBase):
+    """What ``read`` gives as a raw stream, for those who unpack it."""
+
+    def __init__(self, read: Read) -> None:
+        super().__init__()
+        self._read, self._left = read, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._left or self._read()
+        count = min(len(data), len(buffer))
+        buffer[:count], self._left = data[:count], data[count:]
+        return count
+
+
+def _unpacked(read: Read, opener: Callable[[BinaryIO], BinaryIO], called: str) -> Read:
+    """The stream without its packing, a block at a time."""
+    stream: Any = opener(cast(BinaryIO, io.BufferedReader(_Arriving(read))))
+
+    def unpacked(size: int = BLOCK, /) -> bytes:
+        try:
+            return bytes(stream.read1(size))
+        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+            raise InputError(called, f"can't be unpacked ({error})") from error
+
+    return unpacked
 
 
 def _splits_at_lf(encoding: str) -> bool:

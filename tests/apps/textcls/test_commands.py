@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +15,7 @@ import numpy as np
 import pytest
 
 from cnnapps.apps.textcls import load
+from cnnapps.core.command import state_of
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "apps" / "textcls" / "sample" / "reviews.tsv"
@@ -132,6 +137,9 @@ def test_several_labels_end_to_end(tmp_path: Path) -> None:
     assert out.returncode == 0, out.stderr
     result = load(str(folder))("the foodish place was verystaff")
     assert result.labels is not None and set(result.labels) == {"food", "staff"}
+    assert result.label == result.labels[0]
+    assert result.probability == result.probabilities[result.label]
+    assert str(result).split("\t")[::2] == list(result.labels)
     assert load(str(folder))("the place").labels == ()
 
 
@@ -162,3 +170,137 @@ def test_a_foreign_folder_is_not_overwritten(tmp_path: Path) -> None:
     out = cnnapps("train", "-o", tmp_path / "mine", "--vectors", "none", "--set", "epochs=1", "-q")
     assert out.returncode == 1 and "is not a weights folder" in out.stderr
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+# ------------------------------------------------------------------- what people type and hand in
+PARTS = "text,label,split\n" + "".join(
+    f"word{i} is {kind},{kind},{split}\n"
+    for i, (kind, split) in enumerate([("good", "train"), ("bad", "train")] * 6)
+)
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_a_class_without_training_texts_is_known_before_training(
+    tmp_path: Path, split: str
+) -> None:
+    data = tmp_path / "d.csv"
+    data.write_text(f"{PARTS}x,good,dev\ny,bad,test\nz,odd,{split}\n")
+    out = cnnapps("train", data, "-o", tmp_path / "w", "--vectors", "none", "-q")
+    assert out.returncode == 1 and f"only in the {split} part" in out.stderr and "odd" in out.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_the_card_says_what_to_type_again(tmp_path: Path) -> None:
+    data = tmp_path / "my data.csv"
+    data.write_text(PARTS)
+    out = cnnapps("train", data, "-o", tmp_path / "w", "--vectors", "none", "--set", "epochs=1",
+                  "--folds", "2", "--seed", "3", "-q")  # fmt: skip
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.count("fold ") == 2 and "2 folds: accuracy" in out.stdout
+    card = json.loads((tmp_path / "w" / "card.json").read_text())
+    words = shlex.split(card["command"])
+    assert words == ["cnnapps", "textcls", "train", str(data), "--vectors", "none", "--folds", "2",
+                     "--set", "epochs=1", "--seed", "3", "-o", str(tmp_path / "w")]  # fmt: skip
+
+
+def test_vectors_of_other_words_are_refused(tmp_path: Path) -> None:
+    data, other = tmp_path / "d.csv", tmp_path / "other.vec"
+    data.write_text(PARTS)
+    other.write_text("2 3\nqqqq 1 2 3\nzzzz 3 2 1\n")
+    out = cnnapps("train", data, "-o", tmp_path / "w", "--vectors", other, "-q")
+    assert out.returncode == 1 and "has a vector for none of the" in out.stderr
+
+
+@pytest.mark.parametrize("option", [("--vectors", "none"), ("--units", "characters")])
+def test_from_brings_its_units_and_vectors(tmp_path: Path, option: tuple[str, str]) -> None:
+    out = cnnapps("train", "--from", "default", *option, "-o", tmp_path / "w")
+    assert out.returncode == 1 and "leave out --vectors and --units" in out.stderr
+
+
+def test_packed_files_are_unpacked_and_pictures_refused(tmp_path: Path) -> None:
+    lines = b"a fine film\n\nan awful mess\n"
+    (tmp_path / "t.txt").write_bytes(lines)
+    plain = cnnapps("t.txt", cwd=tmp_path).stdout
+    assert plain.count("\n") == 3
+    packed = {
+        "t.gz": gzip.compress(lines),
+        "t.xz": lzma.compress(lines),
+        "t.bz2": bz2.compress(lines),
+    }
+    for name, data in packed.items():
+        (tmp_path / name).write_bytes(data)
+        assert cnnapps(name, cwd=tmp_path).stdout == plain
+    (tmp_path / "two.gz").write_bytes(packed["t.gz"] * 2)
+    assert cnnapps("two.gz", cwd=tmp_path).stdout == plain * 2
+    (tmp_path / "cut.gz").write_bytes(packed["t.gz"][:-6])
+    out = cnnapps("cut.gz", cwd=tmp_path)
+    assert out.returncode == 1 and "can't be unpacked" in out.stderr
+    (tmp_path / "photo.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    out = cnnapps("photo.txt", cwd=tmp_path)
+    assert out.returncode == 1 and "photo.txt: is a PNG picture, not text" in out.stderr
+
+
+def test_the_output_is_never_the_input_nor_that_of_a_changed_one(tmp_path: Path) -> None:
+    texts = tmp_path / "t.txt"
+    texts.write_text("good\nbad\n")
+    (tmp_path / "link").symlink_to(texts)
+    for output in ("t.txt", "./t.txt", "link"):
+        out = cnnapps("t.txt", "-o", output, cwd=tmp_path)
+        assert out.returncode == 2 and "is one of the inputs" in out.stderr
+    assert texts.read_text() == "good\nbad\n"
+    (tmp_path / "answers.part").write_text("")
+    out = cnnapps("t.txt", "-o", "answers", cwd=tmp_path)
+    assert out.returncode == 0
+    # as a killed run leaves it: the record of the file as it was
+    key = {
+        "weights": load().card.files["model.safetensors"].sha256,
+        "inputs": state_of([str(texts)]),
+        "options": [False, None, 0.0, False, None, "text"],
+    }
+    for text, code in (("good\nbad\n", 0), ("good\nbad\nmore\n", 1)):
+        (tmp_path / "again.part").write_text("")
+        (tmp_path / "again.part.json").write_text(f"{json.dumps({'run': key})}\n[0, 0, 0]\n")
+        if text != texts.read_text():
+            texts.write_text(text)
+        out = cnnapps(texts, "-o", "again", "--resume", cwd=tmp_path)
+        assert out.returncode == code, out.stderr
+    assert "belongs to another run" in out.stderr
+
+
+def test_a_path_that_is_none_says_how_a_sentence_is_typed() -> None:
+    out = cnnapps("great/awful")
+    assert out.returncode == 1 and "no such file (a sentence? then --text)" in out.stderr
+    assert cnnapps("--text", "great/awful").returncode == 0
+
+
+def test_a_batch_is_no_text_and_a_text_no_batch() -> None:
+    predictor = load()
+    with pytest.raises(TypeError, match="a text is a str, not a list"):
+        predictor(["good", "bad"])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="batch takes several texts"):
+        next(predictor.batch("good"))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--folds", "abc"], "--folds: 'abc' is no list"),
+        (["--folds", "99"], "numbers from 0 to 9"),
+        (["--seeds", "x"], "--seeds"),
+        (["--sets", ","], "--sets: names none"),
+    ],
+)
+def test_the_benchmark_names_a_wrong_option(
+    tmp_path: Path, options: list[str], reason: str
+) -> None:
+    out = cnnapps("benchmark", "--data", tmp_path, "--sets", "cr", "--variants", "rand",
+                  "--no-peers", "-o", tmp_path / "out", *options)  # fmt: skip
+    assert out.returncode == 1 and reason in out.stderr and out.stderr.count("\n") == 1
+
+
+def test_evaluate_says_what_it_left_out(tmp_path: Path) -> None:
+    data = tmp_path / "d.csv"
+    data.write_text("text,label\na b,positive\nc d,\ng h,positive\ni j,negative\n")
+    out = cnnapps("evaluate", data)
+    assert out.returncode == 0 and "on 3 texts" in out.stdout
+    assert "1 rows without a label were left out" in out.stderr

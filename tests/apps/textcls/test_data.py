@@ -130,6 +130,36 @@ def test_named_columns_and_missing_ones(tmp_path: Path) -> None:
         read_dataset([path], text_column="d", label_column="c")
 
 
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("v1,v2\nham,hello there my friend\nspam,win money now\nham,see you then\n", "ham spam"),
+        ("news,genre\nthe match was lost,sport\na law is made,law\nhe won,sport\n", "law sport"),
+        ("a,b,label\nx y z,some more words,1\nx,other words,0\n", "0 1"),
+        ("id,Satz,Klasse,split\n1,sehr gut gemacht,gut,train\n2,ganz mies,mies,test\n", "gut mies"),
+        ("good,a fine thing\nbad,a sad thing\ngood,so fine a thing\n", "bad good"),
+        ("odd,one thing here\ngood,two things\ngood,three things\n", "good odd"),
+    ],
+)  # fmt: skip
+def test_the_first_line_is_a_header_or_not(tmp_path: Path, text: str, classes: str) -> None:
+    data = read_dataset([write(tmp_path / "d.csv", text)])
+    assert data.classes() == tuple(classes.split())
+    assert len(data) == text.count("\n") - (text.split(",")[0] not in ("good", "odd"))
+
+
+@pytest.mark.parametrize(
+    ("given", "text"), [(("2", "3"), "good film"), (("1", "3"), "1"), ((None, "3"), "good film")]
+)
+def test_columns_without_names_have_numbers(
+    tmp_path: Path, given: tuple[str | None, str], text: str
+) -> None:
+    path = write(tmp_path / "d.csv", "1,good film,x\n2,bad film,y\n3,fine film,x\n")
+    data = read_dataset([path], text_column=given[0], label_column=given[1])
+    assert (data.texts[0], data.classes()) == (text, ("x", "y"))
+    with pytest.raises(InputError, match="has no column 4; there are 3"):
+        read_dataset([path], label_column="4")
+
+
 def test_limits_and_odd_files(tmp_path: Path) -> None:
     path = write(tmp_path / "d.csv", CSV)
     with pytest.raises(LimitError, match="--max-bytes"):

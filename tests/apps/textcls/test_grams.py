@@ -53,8 +53,7 @@ def test_fewer_n_grams_are_kept_and_still_tell_the_texts_apart() -> None:
 def test_every_n_gram_has_its_place(text: str) -> None:
     found, first, last = hashes(text)
     assert len(found) == len(first) == len(last)
-    runs = " ".join(f"x{text}x".split())  # neighbouring spaces are one
-    length = len(runs) - 2 if text else 0
+    length = len(" ".join(text.split()))  # neighbouring spaces are one, outer ones none
     assert len(found) == sum(max(0, length - n) for n in range(3))
     by_gram: dict[str, int] = {}
     for number, a, b in zip(found.tolist(), first.tolist(), last.tolist(), strict=True):
