@@ -352,7 +352,8 @@ def _is_header(table: Sequence[Sequence[str]]) -> bool:
     """Whether the first row names the columns.
 
     It does if a usual name stands there and nowhere else in its column; or if its label occurs
-    once, the others again and again, and its "text" is far shorter than texts are here.
+    once, there are others (at least two, some again and again), and its "text" is far shorter than
+    texts are here.
     """
     first, body = [cell.strip() for cell in table[0]], table[1:1001]
     if len(first) < 2 or not body:
@@ -371,7 +372,7 @@ def _is_header(table: Sequence[Sequence[str]]) -> bool:
     length = sum(len(row[text].split()) for row in body) / len(body)
     return (
         first[label] not in others
-        and len(set(others)) < len(others)
+        and 1 < len(set(others)) < len(others)
         and 2 * len(first[text].split()) <= length
         and len(first[text]) < 40
     )

@@ -1125,6 +1125,8 @@ def test_lines_go_round_in_every_unicode(lines: list[str]) -> None:
     for end in ("\n", "\r\n"):
         body = "".join(line + end for line in lines)
         for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
+            if encoding == "utf-16" and body.startswith("\0"):
+                continue  # its mark and a NUL are the mark of UTF-32
             if encoding != "utf-8" or not body.startswith("\ufeff"):
                 assert texts(body.encode(encoding)) == lines
         for encoding in ("utf-16-le", "utf-16-be", "utf-32-be", "gb18030", "utf-7"):
@@ -1136,7 +1138,9 @@ def test_lines_go_round_in_every_unicode(lines: list[str]) -> None:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_bytes_give_as_many_lines_as_they_have(data: bytes, draw: st.DataObject) -> None:
     """Whatever the bytes, and however a pipe cuts them up."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")):
+    marks = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+    others = (b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"\x89PNG", b"\xff\xd8", b"GIF8", b"PK", b"%PDF")
+    if data.startswith((*marks, *others, b"\x7fELF")):
         data = b"x" + data
     want = data.count(b"\n") + (not data.endswith(b"\n") and len(data) > 0)
     if data.startswith(b"\xef\xbb\xbf") and len(data) == 3:

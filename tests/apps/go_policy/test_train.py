@@ -268,7 +268,7 @@ def test_train_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
         ([str(EVEN[0])], "one game is too few"),
         ([str(EVEN[0]), "--net", "lenet"], "no net 'lenet'"),
         ([*map(str, EVEN), "--set", "lr=fast"], "'fast' is no float"),
-        ([*map(str, EVEN), "--set", "grow=7o"], "'7o' is no place of 0 to 6"),
+        ([*map(str, EVEN), "--set", "grow=9o"], "'9o' is no place of 0 to 8"),
         ([*map(str, EVEN), "--set", "grow=o"], "'o' is no place"),
         ([*map(str, EVEN), "--set", "grow=1o", "--net", "alphago-64"], "can grow"),
         ([*map(str, EVEN), "--set", "teacher=nobody"], "no such weights"),

@@ -61,7 +61,7 @@ def test_net_prints_the_table_json_and_diagrams(tmp_path: Path) -> None:
     assert good("lenet") == good("net", "lenet")
     row = json.loads(good("net", "go-policy/default", "--json"))
     assert row["weights"] == "go-policy/default"
-    assert row["result"]["totals"]["parameters"] == 1_018_272
+    assert row["result"]["totals"]["parameters"] == 1_307_616
     good("net", "lenet", "-o", tmp_path / "net.svg")
     assert (tmp_path / "net.svg").read_text(encoding="utf-8").startswith("<svg")
     good("net", "go-policy/default", "-o", tmp_path / "net.png")

@@ -153,9 +153,10 @@ def test_a_missing_path_is_an_error_not_a_sentence(weights: Path) -> None:
     out = run(weights, "./no/such/file", "good film", "--json")
     rows = [json.loads(line) for line in out.stdout.splitlines()]
     assert out.returncode == 1
-    assert rows[0] == {"input": "./no/such/file", "error": "no such file"}
+    reason = "no such file (a sentence? then --text)"
+    assert rows[0] == {"input": "./no/such/file", "error": reason}
     assert rows[1]["result"]["label"] in ("negative", "positive")
-    assert out.stderr.decode() == "cnnapps: ./no/such/file: no such file\n"
+    assert out.stderr.decode() == f"cnnapps: ./no/such/file: {reason}\n"
     assert run(weights, "--text", "./no/such/file").returncode == 0
 
 
