@@ -49,6 +49,7 @@ __all__ = [
     "train_options",
     "warn",
     "weights_options",
+    "with_options",
 ]
 
 Command = Callable[..., Any]
@@ -234,7 +235,7 @@ class FloatRange(click.FloatRange):
         return found
 
 
-def _with(options: Sequence[Decorator], function: Command) -> Command:
+def with_options(options: Sequence[Decorator], function: Command) -> Command:
     """The function with the options, which --help shows in this order."""
     for option in reversed(options):
         function = option(function)
@@ -260,12 +261,12 @@ _COMMON = (
 
 def common_options(function: Command) -> Command:
     """--quiet and --debug, on every command."""
-    return _with(_COMMON, function)
+    return with_options(_COMMON, function)
 
 
 def weights_options(function: Command) -> Command:
     """Which weights answer, and where they run; with --quiet and --debug."""
-    return _with((*_WEIGHTS, *_COMMON), function)
+    return with_options((*_WEIGHTS, *_COMMON), function)
 
 
 def predict_options(*formats: str, default: str = "text") -> Decorator:
@@ -281,13 +282,13 @@ def predict_options(*formats: str, default: str = "text") -> Decorator:
         ),
         click.option("--json", "as_json", is_flag=True, help="Short for --format json."),
     )
-    return lambda function: _with(options, weights_options(function))
+    return lambda function: with_options(options, weights_options(function))
 
 
 def evaluate_options(function: Command) -> Command:
     """The options that every evaluate shares: those of ``weights_options``, and --json."""
     json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-    return _with((*_WEIGHTS, json, *_COMMON), function)
+    return with_options((*_WEIGHTS, json, *_COMMON), function)
 
 
 def train_options(folder: str) -> Decorator:
@@ -307,7 +308,7 @@ def train_options(folder: str) -> Decorator:
         click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too."),
         *_COMMON,
     )
-    return lambda function: _with(options, function)
+    return lambda function: with_options(options, function)
 
 
 def chosen_format(

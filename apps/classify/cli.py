@@ -14,6 +14,7 @@ from cnnapps.core.command import (
     parse_shard,
     predict_options,
     train_options,
+    with_options,
 )
 from cnnapps.core.errors import need
 
@@ -42,9 +43,7 @@ def _inputs(function: Any) -> Any:
         click.option("--max-bytes", type=click.IntRange(1), help="Largest file, in bytes."),
         click.option("--max-pixels", type=click.IntRange(1), help="Largest picture, in pixels."),
     ]
-    for option in reversed(options):
-        function = option(function)
-    return function
+    return with_options(options, function)
 
 
 @main.command()

@@ -15,6 +15,7 @@ from cnnapps.core.command import (
     predict_options,
     train_options,
     weights_options,
+    with_options,
 )
 
 
@@ -168,10 +169,7 @@ _PLAYER = (
 
 
 def _player_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    function = weights_options(function)
-    for option in reversed(_PLAYER):
-        function = option(function)
-    return function
+    return with_options(_PLAYER, weights_options(function))
 
 
 @main.command()

@@ -2,8 +2,8 @@
 
 Our player sits in this process, the opponent is a child that speaks GTP on its stdin and stdout.
 Colours alternate, the opponent counts the final position (``final_score``; we do if it has no such
-command), each game is a file
-``game-0001.sgf`` in the folder; a run that was killed goes on after the last complete game.
+command), each game is a file ``game-0001.sgf`` in the folder; a run that was killed goes on after
+the last complete game.
 """
 
 from __future__ import annotations

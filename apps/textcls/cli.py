@@ -14,6 +14,7 @@ from cnnapps.core.command import (
     parse_shard,
     predict_options,
     train_options,
+    with_options,
 )
 from cnnapps.core.errors import need
 
@@ -87,9 +88,7 @@ def _data_options(function: Any) -> Any:
         ),
         click.option("--encoding", help="Encoding of the files (default: guessed)."),
     ]
-    for option in reversed(options):
-        function = option(function)
-    return function
+    return with_options(options, function)
 
 
 @main.command()

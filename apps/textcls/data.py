@@ -384,14 +384,13 @@ def _numbered(name: str, columns: _Columns, body: Sequence[Sequence[str]]) -> tu
     for number in (columns.text, columns.label):
         if number is not None and not 1 <= int(number) <= width:
             raise InputError(name, f"has no column {number}; there are {width}")
-    text = int(columns.text) - 1 if columns.text is not None else None
-    label = int(columns.label) - 1 if columns.label is not None else None
-    guess = _guess_columns(name, body)
-    rest = [i for i in (*guess, *range(width)) if i not in (text, label)]
-    if text is None:
-        text = rest[0] if rest[0] != guess[1] or len(rest) < 2 else rest[1]
-    if label is None:
-        label = guess[1] if guess[1] != text else next(i for i in rest if i != text)
+    text, label = _guess_columns(name, body)
+    if columns.text is not None:
+        text, other = int(columns.text) - 1, text
+        label = other if label == text else label
+    if columns.label is not None:
+        label, other = int(columns.label) - 1, label
+        text = other if text == label and columns.text is None else text
     if text == label:
         raise InputError(name, "text and label are the same column")
     return text, label

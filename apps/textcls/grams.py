@@ -53,15 +53,13 @@ def hashes(text: str) -> tuple[Hashes, Numbers, Numbers]:
     Neighbouring spaces count as one, those around the text not at all. Spaces are worth something:
     without them 12 fewer of 965 reviews of unseen kinds of goods were answered right.
     """
-    codes = np.fromiter(map(_plain, text), np.uint64, len(text))
+    inner = text.strip()
+    codes = np.fromiter(map(_plain, inner), np.uint64, len(inner))
     again = np.zeros(len(codes), bool)
     again[1:] = (codes[1:] == _SPACE) & (codes[:-1] == _SPACE)
     places = np.flatnonzero(~again)
     codes = codes[places]
-    inner = slice(
-        int(codes[:1].tolist() == [_SPACE]), len(codes) - (codes[-1:].tolist() == [_SPACE])
-    )
-    places, codes = places[inner], codes[inner]
+    places += len(text) - len(text.lstrip())
     found, first, last = [], [], []
     hashed = np.zeros(len(codes), np.uint64)
     for n in range(1, LONGEST + 1):
