@@ -11,7 +11,15 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from cnnapps.apps.textcls.tokens import PAD, UNKNOWN, UNKNOWN_ID, Token
+from cnnapps.apps.textcls.tokens import (
+    PAD,
+    SMILEY,
+    TONES,
+    UNKNOWN,
+    UNKNOWN_ID,
+    Token,
+    in_words,
+)
 from cnnapps.core.errors import WeightsError
 
 __all__ = ["CLS", "SEP", "WordPieceUnits"]
@@ -20,7 +28,9 @@ CLS, SEP = "[CLS]", "[SEP]"
 LONGEST = 100
 """Characters of a word beyond which it is unknown, as in BERT."""
 # Invisible characters (controls, joiners) are dropped, as BERT's clean-up does.
-_BASIC = re.compile(r"[^\W_]+|[^\w\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2060\ufeff]|_")
+_BASIC = re.compile(
+    rf"[^\W_]+|(?i:{SMILEY})|[^\w\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff{TONES}]|_"
+)
 _CJK = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]")
 _BRACKETS = {"lrb": "(", "rrb": ")", "lsb": "[", "rsb": "]", "lcb": "{", "rcb": "}"}
 _MEMORY = 100_000
@@ -100,6 +110,9 @@ def _words(text: str) -> list[Token]:
     """BERT's basic words in lower case, Treebank signs undone ("does n't" -> "doesn", "'", "t")."""
     out: list[Token] = []
     for match in _BASIC.finditer(text):
+        if said := in_words(match[0].lower()):  # a smiley or emoji; few are pieces
+            out += [Token(word, match.start(), match.end()) for word in said]
+            continue
         word = _plain(match[0])
         if word.isascii() or not _CJK.search(word):
             if word:

@@ -26,6 +26,8 @@ __all__ = [
     "KINDS",
     "PAD",
     "PAD_ID",
+    "SMILEY",
+    "TONES",
     "UNKNOWN",
     "UNKNOWN_ID",
     "CharacterUnits",
@@ -38,6 +40,7 @@ __all__ = [
     "build_words",
     "characters",
     "guess_kind",
+    "in_words",
     "read_units",
     "tokenize",
     "tokenize_spans",
@@ -60,8 +63,11 @@ _MARKS = (
     "\u0980-\u0983\u09bc-\u09cd\u0a00-\u0a03\u0a3c-\u0a51\u0a80-\u0a83\u0abc-\u0acd\u0b3c-\u0b4d"
     "\u0b82\u0bbe-\u0bcd\u0c3e-\u0c4d\u0cbc-\u0ccd\u0d3e-\u0d4d"
 )
-_INVISIBLE = "\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff\x00-\x1f\x7f-\x9f"
+TONES = "\U0001f3fb-\U0001f3ff"  # of a hand's skin
+_INVISIBLE = f"\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff\x00-\x1f\x7f-\x9f{TONES}"
 
+SMILEY = r"[:;=]['-]?[()\[\]dp/|](?!\w)|<3(?![\w.])"
+"""":-)" and the like in lower case, and "<3"."""
 _WORD = rf"[^\W{_UNSPACED}]+(?:[{_MARKS}]+[^\W{_UNSPACED}]*)*"
 _TOKEN = re.compile(
     rf"""(?:https?://|www\.)\S+
@@ -70,13 +76,14 @@ _TOKEN = re.compile(
     | \d+(?:[.,:]\d+)+                              # 39.99, 12:30
     | {_WORD}(?:-{_WORD})*(?:'t(?!\w))?             # well-made, doesn't (split below)
     | '(?:s|re|ve|ll|d|m|t|em)(?!\w)
-    | [:;=]['-]?[()\[\]dp/|](?!\w)                  # :-)
+    | {SMILEY}
     | `` | '' | --+ | \.(?:[ ]?\.)+ | [!?]{{2,}}
     | [{_UNSPACED}][{_MARKS}]*
     | \\(?![/*]) | [^\s\w\\{_INVISIBLE}]
     """,
     re.VERBOSE,
 )
+_SMILEY = re.compile(SMILEY)
 # Only texts with one of these need a second look at their tokens.
 _SPECIAL = re.compile(r"['`\u2013\u2014\u2026]|-[lr][rsc]b-|\. ?\.|---|//|www")
 _LINE_BREAK_TAG = re.compile(r"<(?:br|p|/p)\s*/?>")
@@ -105,6 +112,28 @@ _RENAMED = {
 }
 # Treebank stems that are words of their own elsewhere ("ca" is also California).
 _STEMS = {"ca": "can", "wo": "will", "sha": "shall"}
+# What smileys say: no training set here has them, and their Unicode names tell faces, not feelings.
+_MOUTHS = {")": "happy", "]": "happy", "d": "happy", "p": "happy", "3": "love", "(": "sad",
+           "[": "sad", "/": "unsure", "|": "unsure"}  # fmt: skip
+_FEELINGS = {
+    "love": "\u2764\u2665\U0001f60d\U0001f618\U0001f63b\U0001f970\U0001f493\U0001f495\U0001f496"
+    "\U0001f497\U0001f498\U0001f499\U0001f49a\U0001f49b\U0001f49c\U0001f49e\U0001f5a4\U0001f9e1",
+    "happy": "\u263a\U0001f600\U0001f601\U0001f603\U0001f604\U0001f606\U0001f607\U0001f609"
+    "\U0001f60a\U0001f60b\U0001f60e\U0001f642\U0001f917\U0001f929\U0001f973",
+    "laughing": "\U0001f602\U0001f923\U0001f639",
+    "good": "\U0001f44c\U0001f44d\U0001f44f\U0001f4af\U0001f64c",
+    "bad": "\U0001f44e",
+    "sad": "\u2639\U0001f494\U0001f614\U0001f61e\U0001f61f\U0001f622\U0001f625\U0001f62d\U0001f63f"
+    "\U0001f641",
+    "angry": "\U0001f620\U0001f621\U0001f624\U0001f92c",
+    "annoyed": "\U0001f611\U0001f612\U0001f644",
+    "unsure": "\U0001f615\U0001f914\U0001f928",
+    "disgusting": "\U0001f922\U0001f92e",
+    "boring": "\U0001f634\U0001f971",
+    "crap": "\U0001f4a9",
+}
+_SAID = {picture: word for word, pictures in _FEELINGS.items() for picture in pictures}
+_DULL = frozenset({"FACE", "WITH", "SIGN", "SYMBOL", "AND", "OF", "HEAVY", "BLACK", "WHITE"})
 _AUXILIARIES = frozenset(
     {"do", "does", "did", "is", "are", "was", "were", "has", "have", "had", "ca", "could"}
     | {"would", "should", "wo", "must", "need", "might", "ai", "sha", "dare", "ought"}
@@ -195,12 +224,14 @@ _JOINTS = re.compile(r"[-/_.&+']+")
 def back_off(token: str, known: Collection[str]) -> list[str]:
     """Known words that stand for an unknown ``token``; [] when there are none.
 
-    In this order: drawn-out letters shortened ("soooo"), accents dropped, a number rounded to its
-    first digit, a row of marks cut to one, a compound taken apart ("laugh-out-loud": only if at
-    least one part is known).
+    In this order: a smiley or emoji in words, drawn-out letters shortened ("soooo"), accents
+    dropped, a number rounded to its first digit, a row of marks cut to one, a compound taken apart
+    ("laugh-out-loud": only if at least one part is known).
     """
     if token in known:
         return [token]
+    if said := [word for word in in_words(token) if word in known]:
+        return said
     for form in _forms(token):
         if form in known:
             return [form]
@@ -209,6 +240,18 @@ def back_off(token: str, known: Collection[str]) -> list[str]:
         return []
     found = [back_off(part, known) for part in parts]
     return [word for words in found for word in words]
+
+
+def in_words(token: str) -> list[str]:
+    """What a smiley (":-(") or emoji says: a feeling, else its name in Unicode; [] for the rest."""
+    if token in _SAID:
+        return [_SAID[token]]
+    if _SMILEY.fullmatch(token):
+        return [_MOUTHS[token[-1]]]
+    if "\U0001f300" <= token <= "\U0001faff" and len(token) == 1:
+        names = unicodedata.name(token, "").replace("-", " ").split()
+        return [name.lower() for name in names if name not in _DULL]
+    return []
 
 
 def _forms(token: str) -> Iterable[str]:

@@ -103,7 +103,8 @@ def test_spans_point_into_the_text_as_given() -> None:
     ]  # fmt: skip
 
 
-KNOWN = {"so", "laugh", "out", "loud", "cafe", "2000", "7", "!", "0", "film", "good"}
+KNOWN = {"so", "laugh", "out", "loud", "cafe", "2000", "7", "!", "0", "film", "good", "happy"}
+KNOWN |= {"sad", "love", "board"}
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,14 @@ KNOWN = {"so", "laugh", "out", "loud", "cafe", "2000", "7", "!", "0", "film", "g
         ("good/film", ["good", "film"]),
         ("zzyzx", []),
         ("zz-yy", []),
+        (":-)", ["happy"]),
+        (":'(", ["sad"]),
+        ("<3", ["love"]),
+        ("\N{THUMBS UP SIGN}", ["good"]),
+        ("\N{CLAPPER BOARD}", ["board"]),  # by its name
+        ("\N{SMILING FACE WITH OPEN MOUTH}", ["happy"]),
+        ("\N{COPYRIGHT SIGN}", []),
+        (":-x", []),
     ],
 )
 def test_back_off(token: str, words: list[str]) -> None:
