@@ -11,15 +11,18 @@ import pytest
 
 from cnnapps.apps.textcls.benchmark import (
     PAPER,
+    Split,
     cells_of,
     levers_text,
     paired,
     refuse_leaks,
     split_of,
     table,
+    with_capitals,
 )
 from cnnapps.apps.textcls.data import normalise, read_set
 from cnnapps.apps.textcls.distil import mixed
+from cnnapps.apps.textcls.tokens import tokenize
 from cnnapps.core.errors import InputError
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "text"
@@ -49,6 +52,16 @@ def test_folds_test_everything_once_and_never_train_on_it(tmp_path: Path) -> Non
         assert not (parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2])
         seen += split.test[0]
     assert sorted(seen) == sorted(t for _, _, t in rows)
+
+
+def test_rand_sees_capitals_in_trec_and_the_labels_stay() -> None:
+    questions = ["Who wrote Hamlet ?", "What is 1.5 plus two ?"]
+    part = (questions, np.array([3, 5]))
+    marked = with_capitals(Split(part, part, part, 6, 2))
+    words = [tokenize(text) for text in marked.test[0]]
+    assert words[0] == ["\u1d9cwho", "wrote", "\u1d9chamlet", "?"]
+    assert words[1] == ["\u1d9cwhat", "is", "1.5", "plus", "two", "?"]
+    assert marked.train[1].tolist() == [3, 5] and marked.sentences == 2
 
 
 def test_a_sentence_of_a_related_set_is_refused(tmp_path: Path) -> None:
