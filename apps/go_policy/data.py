@@ -22,11 +22,9 @@ colour that moves twice in a row.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import json
-import lzma
 import os
 import zipfile
 import zlib
@@ -45,7 +43,7 @@ from cnnapps.apps.go_policy.records import RECORDS, TABLES, Move, Record, main_l
 from cnnapps.core.errors import CnnappsError, InputError, LimitError
 from cnnapps.core.files import write_bytes
 from cnnapps.core.limits import Limits
-from cnnapps.core.media import expand_inputs, read_bytes
+from cnnapps.core.media import DAMAGED, HEAD, expand_inputs, read_bytes, unpacker
 
 __all__ = [
     "AREA",
@@ -171,11 +169,11 @@ def read_table(path: str | os.PathLike[str]) -> Iterator[dict[str, str]]:
 
 
 def _lines(path: str | os.PathLike[str]) -> Iterator[str]:
-    opener: Any = {".xz": lzma.open, ".gz": gzip.open}.get(Path(path).suffix, open)
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            yield from file
-    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        with open(path, "rb") as file:
+            opener = unpacker(file.peek(HEAD))
+            yield from io.TextIOWrapper(opener(file) if opener else file, encoding="utf-8")
+    except (*DAMAGED, UnicodeDecodeError) as error:
         raise InputError(path, f"can't be read ({error})") from error
 
 

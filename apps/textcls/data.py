@@ -10,16 +10,12 @@ plain, .gz or .xz, in any encoding. What can't be read is an InputError that nam
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
 import io
 import json
-import lzma
 import os
 import re
 import unicodedata
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +27,7 @@ import numpy as np
 from cnnapps.core.encoding import guess_encoding
 from cnnapps.core.errors import InputError, printable
 from cnnapps.core.limits import DEFAULT, Limits, check
-from cnnapps.core.media import open_source
+from cnnapps.core.media import DAMAGED, HEAD, PACKED, open_source, unpacker
 
 __all__ = [
     "SETS",
@@ -58,12 +54,6 @@ LABEL_NAMES = (
 SPLIT_NAMES = ("train", "dev", "valid", "validation", "val", "test")
 _PREFIX = "__label__"
 _BRACKET = re.compile(r"-[lr][rsc]b-")
-_PACKED = (".gz", ".xz", ".bz2")
-_PACKERS: tuple[tuple[bytes, Any], ...] = (
-    (b"\x1f\x8b", gzip.open),
-    (b"\xfd7zXZ", lzma.open),
-    (b"BZh", bz2.open),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +205,11 @@ def _read_text(
 def _unpacked(name: str, file: Any, limits: Limits) -> bytes:
     """The bytes of a plain, gzip, xz or bzip2 stream, told apart by how they begin."""
     buffered = io.BufferedReader(file)
-    head = buffered.peek(6)[:6]
-    opener: Any = next((o for magic, o in _PACKERS if head.startswith(magic)), None)
+    opener = unpacker(buffered.peek(HEAD))
     try:
         stream = opener(buffered) if opener else buffered
         data: bytes = stream.read(limits.bytes + 1)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except DAMAGED as error:
         raise InputError(name, f"can't be unpacked ({error})") from error
     check(name, "bytes", len(data), limits)
     return data
@@ -228,7 +217,7 @@ def _unpacked(name: str, file: Any, limits: Limits) -> bytes:
 
 def _kind(name: str, text: str) -> str:
     lower = name.lower()
-    for packed in _PACKED:
+    for packed in PACKED:
         lower = lower.removesuffix(packed)
     head = text.lstrip()[:20]
     if lower.endswith((".jsonl", ".ndjson", ".json")) or head.startswith(("{", "[{")):

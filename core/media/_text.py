@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
-import gzip
 import io
 import itertools
-import lzma
 import os
 import re
 import stat
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from cnnapps.core.errors import InputError
 from cnnapps.core.limits import DEFAULT, Limits, check
+from cnnapps.core.media._packed import DAMAGED, PACKERS, unpacker
 from cnnapps.core.media._source import BLOCK, Read, Source, open_source, reader, with_first
 
 
@@ -34,11 +31,6 @@ _BOMS = (
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-_PACKERS: tuple[tuple[bytes, Any], ...] = (
-    (b"\x1f\x8b\x08", gzip.open),
-    (b"\xfd7zXZ\0", lzma.open),
-    *((b"BZh%d1AY&SY" % level, bz2.open) for level in range(1, 10)),
 )
 _NO_TEXT = (
     (b"\x89PNG\r\n", "a PNG picture"),
@@ -106,7 +98,7 @@ def _text_blocks(
 ) -> Iterator[list[Line]]:
     read = reader(stream, called)
     first = _first(read)
-    opener = next((o for magic, o in _PACKERS if first.startswith(magic)), None)
+    opener = unpacker(first)
     if opener is not None:
         read = _unpacked(with_first(first, read), opener, called)
         first = _first(read)
@@ -138,7 +130,7 @@ def _text_blocks(
 def _first(read: Read) -> bytes:
     """The first bytes; a mark that tells what they are may arrive in parts."""
     first = read()
-    marks = [mark for mark, _ in (*_BOMS, *_PACKERS, *_NO_TEXT)]
+    marks = [mark for mark, _ in (*_BOMS, *PACKERS, *_NO_TEXT)]
     while first and any(mark.startswith(first) and mark != first for mark in marks):
         more = read()
         if not more:
@@ -171,7 +163,7 @@ def _unpacked(read: Read, opener: Callable[[BinaryIO], BinaryIO], called: str) -
     def unpacked(size: int = BLOCK, /) -> bytes:
         try:
             return bytes(stream.read1(size))
-        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        except DAMAGED as error:
             raise InputError(called, f"can't be unpacked ({error})") from error
 
     return unpacked
