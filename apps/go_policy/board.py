@@ -249,6 +249,18 @@ class Board:
         twin._now = replace(self._now.child(), marks=self._now.marks)
         return twin
 
+    def start(self) -> Board:
+        """The position that the moves since the last set-up began from."""
+        first = Board(self.size, superko=self.superko, suicide=self.suicide)
+        first._now = self.frames(len(self.history()) + 1)[-1].child()
+        return first
+
+    def handicap(self) -> int:
+        """Black stones that the moves began from, if there were two or more and no white ones."""
+        stones = self.start().stones()
+        black = stones.count(BLACK)
+        return black if black > 1 and WHITE not in stones else 0
+
     # ------------------------------------------------------------------------------ for planes
     def history(self) -> list[Move]:
         """The moves since the last set-up, newest first."""

@@ -40,6 +40,7 @@ from cnnapps.apps.go_policy.board import (
 )
 from cnnapps.apps.go_policy.player import Player
 from cnnapps.apps.go_policy.predict import KOMI, MAX_EVENTS, Position, position_at
+from cnnapps.apps.go_policy.territory import HANDICAP_BONUS
 from cnnapps.core.errors import CnnappsError, InputError, printable
 from cnnapps.core.progress import warn
 from cnnapps.core.version import __version__
@@ -59,8 +60,15 @@ TOO_LONG = "line-too-long"
 """What Lines gives in place of such a line."""
 
 Floats = NDArray[np.float64]
-RULES = {"chinese": "chinese", "aga": "chinese", "new_zealand": "chinese", "new-zealand": "chinese",
-         "tromp-taylor": "chinese", "japanese": "japanese", "korean": "japanese"}  # fmt: skip
+RULES = {
+    "chinese": "chinese",
+    "aga": "aga",
+    "new_zealand": "tromp-taylor",
+    "new-zealand": "tromp-taylor",
+    "tromp-taylor": "tromp-taylor",
+    "japanese": "japanese",
+    "korean": "japanese",
+}
 
 
 class Refusal(CnnappsError):
@@ -246,22 +254,22 @@ class Engine:
         """Chinese-like or Japanese-like: decides how final_score counts."""
         text = " ".join(args).lower()
         if text.startswith("{"):
-            text = "chinese" if re.search(r'"scoring"\s*:\s*"area"', text) else "japanese"
+            text = _json_rules(text)
         if text not in RULES:
             raise Refusal(f"unknown rules, there are {', '.join(RULES)}")
         self.player.rules = RULES[text]
         return ""
 
     def get_rules(self, args: Sequence[str]) -> str:
-        area = self.player.rules == "chinese"
+        bonus = HANDICAP_BONUS.get(self.player.rules)
         return json.dumps(
             {
                 "hasButton": False,
                 "ko": "SIMPLE",
-                "scoring": "AREA" if area else "TERRITORY",
+                "scoring": "AREA" if bonus else "TERRITORY",
                 "suicide": False,
                 "tax": "NONE",
-                "whiteHandicapBonus": "0",
+                "whiteHandicapBonus": bonus or "0",
             }
         )
 
@@ -389,17 +397,15 @@ class Engine:
     def _sgf(self) -> str:
         board, size = self.board, self.board.size
         moves = board.history()[::-1]
-        first = Board(size)  # the position that the moves start from
-        first._now = board.frames(len(moves) + 1)[-1]
+        first = board.start()
         stones = first.stones()
         text = f"(;GM[1]FF[4]CA[UTF-8]SZ[{size}]KM[{self.komi:g}]AP[cnnapps:{__version__}]"
         for color, name in ((BLACK, "AB"), (WHITE, "AW")):
             points = [f"[{to_sgf(i, size)}]" for i, stone in enumerate(stones) if stone == color]
             if points:
                 text += name + "".join(points)
-        black = stones.count(BLACK)
-        if black > 1 and WHITE not in stones:
-            text += f"HA[{black}]"
+        if handicap := board.handicap():
+            text += f"HA[{handicap}]"
         if any(stones):
             text += f"PL[{'B' if first.to_play == BLACK else 'W'}]"
         for move in moves:
@@ -647,6 +653,14 @@ def _color(text: str) -> int:
     if text.lower() not in _COLORS:
         raise Refusal("invalid color")
     return _COLORS[text.lower()]
+
+
+def _json_rules(text: str) -> str:
+    """The rules that KataGo's JSON (in lower case) comes closest to."""
+    if re.search(r'"scoring"\s*:\s*"area"', text) is None:
+        return "japanese"
+    given = re.search(r'"whitehandicapbonus"\s*:\s*"(n-1|n|0)"', text)
+    return {"n": "chinese", "n-1": "aga"}.get(given[1] if given else "0", "tromp-taylor")
 
 
 def _word(args: Sequence[str], index: int, what: str) -> str:

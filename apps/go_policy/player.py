@@ -57,7 +57,7 @@ Floats = NDArray[np.float64]
 @dataclass(slots=True)
 class Player:
     """``temperature`` 0 takes the favourite; above, moves are drawn from p^(1/T), as ``generator``
-    wants. ``rules``: "japanese" or "chinese", for the count. ``resign``: see ``hopeless``.
+    wants. ``rules``: as ``territory.count`` takes them. ``resign``: see ``hopeless``.
     """
 
     predictor: GoPredictor

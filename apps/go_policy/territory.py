@@ -20,13 +20,25 @@ from cnnapps.apps.go_policy import kernels
 from cnnapps.apps.go_policy.board import BLACK, EMPTY, WHITE, Board
 from cnnapps.apps.go_policy.kernels import WALL, State
 
-__all__ = ["PLAYOUTS", "Count", "alive", "count", "neighbours", "ownership", "territory"]
+__all__ = [
+    "HANDICAP_BONUS",
+    "PLAYOUTS",
+    "Count",
+    "alive",
+    "count",
+    "neighbours",
+    "ownership",
+    "territory",
+]
 
 PLAYOUTS = 100
 """Random games behind an estimate: a standard error of at most 0.1 a point."""
 
 URGENT = 0.9
 """How often a random game answers an atari (see ``urgent``) instead of moving at random."""
+
+HANDICAP_BONUS = {"chinese": "N", "aga": "N-1", "tromp-taylor": "0"}
+"""Rules that count areas, and White's points for N handicap stones: they are areas as well."""
 
 Floats = NDArray[np.float64]
 
@@ -303,14 +315,16 @@ def territory(
 def count(board: Board, owners: Floats, *, komi: float, rules: str) -> Count:
     """The score as the board stands, dead stones taken off as ``owners`` says.
 
-    ``rules``: "chinese" counts stones and territory, "japanese" territory and prisoners (points in
-    a seki too: nobody looks for one).
+    ``rules``: "japanese" counts territory and prisoners (points in a seki too: nobody looks for
+    one); those in ``HANDICAP_BONUS`` count stones and territory.
     """
     owner, dead = territory(board, owners)
     stones = board.stones()
     sign = {EMPTY: 0, BLACK: 1, WHITE: -1}
-    if rules == "chinese":
-        score = float(sum(sign[who] for who in owner))
+    if rules in HANDICAP_BONUS:
+        given = board.handicap()
+        bonus = {"N": given, "N-1": max(given - 1, 0), "0": 0}[HANDICAP_BONUS[rules]]
+        score = float(sum(sign[who] for who in owner) - bonus)
     else:
         points = sum(sign[who] for i, who in enumerate(owner) if stones[i] == EMPTY or i in dead)
         taken = board.prisoners(WHITE) - board.prisoners(BLACK)

@@ -391,6 +391,28 @@ def test_the_end_of_a_game(engine: Engine) -> None:
     assert say(engine, "final_score") == f"= {'B' if area > 0 else 'W'}+{abs(area):g}"
 
 
+@pytest.mark.parametrize(
+    ("rules", "score"),
+    [  # GNU Go 3.8 says B+77 with and without --chinese-rules
+        ("japanese", 77),
+        ("chinese", 77),
+        ("aga", 78),
+        ("tromp-taylor", 81),
+        ('{"scoring":"AREA","whiteHandicapBonus":"N"}', 77),
+        ('{"scoring":"AREA","whiteHandicapBonus":"N-1"}', 78),
+        ('{"scoring":"AREA"}', 81),
+        ('{"scoring":"TERRITORY"}', 77),
+    ],
+)
+def test_white_gets_points_for_handicap_stones(engine: Engine, rules: str, score: int) -> None:
+    talk(engine, "boardsize 9", "komi 0", f"kata-set-rules {rules}", "fixed_handicap 4")
+    talk(engine, "play w pass", "play b pass")
+    assert say(engine, "final_score") == f"= B+{score}"
+    told = say(engine, "kata-get-rules").removeprefix("= ")
+    talk(engine, f"kata-set-rules {told}")
+    assert say(engine, "final_score") == f"= B+{score}"
+
+
 # ------------------------------------------------------------------------------------- analysis
 def moves_of(line: str) -> list[dict[str, str]]:
     found = []
