@@ -102,6 +102,7 @@ class AppGroup(click.Group):
         if not args or (args[0] not in self.commands and args[0] not in helps):
             if args:
                 self._ask_mistyped(ctx, args)
+                self._ask_misplaced(ctx, args)
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
@@ -112,6 +113,26 @@ class AppGroup(click.Group):
         near = difflib.get_close_matches(word.lower(), self.commands, n=1, cutoff=0.75)
         if near:
             ctx.fail(f"No verb {word!r}: did you mean {near[0]!r}? (an input: -- {word})")
+
+    def _ask_misplaced(self, ctx: click.Context, args: list[str]) -> None:
+        """Options stand behind the verb: ``APP --weights TAG evaluate FILE`` is no sentence."""
+        known = args[: args.index("--")] if "--" in args else [*args]
+        if not known or not known[0].startswith("-") or "--text" in known:
+            return
+        command = self.commands[self.default]
+        inner = click.Context(command, parent=ctx, info_name=self.default)
+        try:
+            values, _, _ = command.make_parser(inner).parse_args(known)
+        except click.UsageError:
+            return  # the command will say so itself
+        for argument in command.params:
+            if isinstance(argument, click.Argument):
+                given = values.get(argument.name or "")
+                word = str(given[0] if isinstance(given, tuple) and given else given)
+                if word in self.commands and not os.path.lexists(word):
+                    ctx.fail(
+                        f"The verb comes first: {ctx.command_path} {word} ... (an input: -- {word})"
+                    )
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return self.commands[self.default].collect_usage_pieces(ctx)
@@ -303,7 +324,7 @@ def train_options(folder: str) -> Decorator:
             "--run", metavar="FOLDER", help="Checkpoints and curves (default: OUTPUT.run)."
         ),
         click.option("--resume", is_flag=True, help="Go on with a run that was stopped."),
-        click.option("--seed", type=int, default=1, show_default=True),
+        click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True),
         *_DEVICE,
         click.option("--tensorboard", is_flag=True, help="Log for TensorBoard too."),
         *_COMMON,

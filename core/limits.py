@@ -1,7 +1,7 @@
 """Limits on what one input may cost, checked from headers before anything is decoded.
 
 A 110 kB PNG can claim 30,000 x 30,000 pixels and cost 5 GB; a zip member can unpack to a thousand
-times its size. Each limit has a command-line option, and the error that it raises names it.
+times its size. A command has the options for what it reads, and the error names the option.
 """
 
 from __future__ import annotations

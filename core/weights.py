@@ -28,6 +28,7 @@ from cnnapps.core.errors import WeightsError
 
 __all__ = [
     "Weights",
+    "as_weights",
     "find",
     "installed",
     "open_weights",
@@ -125,6 +126,13 @@ def find(weights: str | os.PathLike[str] | None, app: str) -> Path:
     prefix = f"{app}/" if app else ""
     tags = ", ".join(name for name, _ in installed() if name.startswith(prefix))
     raise WeightsError(text or "''", f"no such weights; installed: {tags or 'none'}")
+
+
+def as_weights(folder: str | os.PathLike[str], app: str) -> str:
+    """What ``--weights`` takes for this folder: its name, behind ``./`` where that is a tag."""
+    text = os.fspath(folder)
+    tag = root() / app / text.removeprefix(f"{app}/")
+    return os.path.join(os.curdir, text) if (tag / "card.json").is_file() else text
 
 
 def read_card(folder: str | os.PathLike[str]) -> Card:

@@ -27,7 +27,7 @@ from cnnapps.core.media import read_picture
 from cnnapps.core.nets import spec
 from cnnapps.core.nets.parts import Net
 from cnnapps.core.plot import curves_of, line_chart
-from cnnapps.core.weights import Weights, find, open_weights
+from cnnapps.core.weights import Weights, as_weights, find, open_weights
 
 __all__ = ["SAMPLE", "pixels_of", "train_on"]
 
@@ -250,6 +250,7 @@ def _finish(
     )
     write_bytes(runs / "curve.svg", curve.encode())
     say(
-        f"\n{folder}: {card.size / 1e6:.2f} MB; use it with --weights {folder}"
+        f"\n{folder}: {card.size / 1e6:.2f} MB; "
+        f"use it with --weights {as_weights(folder, 'classify')}"
         f"\n{runs / 'curve.svg'}: the training curve"
     )

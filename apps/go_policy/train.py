@@ -47,7 +47,7 @@ from cnnapps.core.export import export
 from cnnapps.core.files import check_replaceable, write_bytes
 from cnnapps.core.plot import curves_of, line_chart
 from cnnapps.core.train import Recipe, train
-from cnnapps.core.weights import find, open_weights
+from cnnapps.core.weights import as_weights, find, open_weights
 from cnnapps.core.winograd import accelerate, restore
 
 __all__ = [
@@ -423,7 +423,8 @@ def train_on(
             f"{seen:,} positions seen, {summary.seconds / 60:.1f} minutes ({summary.reason})\n"
             f"dev, one symmetry: top-1 {found['top1']:.1%}, top-5 {found['top5']:.1%}, "
             f"{found['cross_entropy']:.3f} nats\n"
-            f"{folder}: {card.size / 1e6:.1f} MB; use it with --weights {folder}\n"
+            f"{folder}: {card.size / 1e6:.1f} MB; "
+            f"use it with --weights {as_weights(folder, 'go-policy')}\n"
             f"{runs / 'curve.svg'}: the training curve"
         )
     return 0
