@@ -6,36 +6,47 @@ and temperature go into the file's metadata, so that one file is all a program n
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import numpy as np
 
+from cnnapps.apps.textcls.grams import FILE
 from cnnapps.apps.textcls.tokens import read_units
 from cnnapps.core.errors import InputError, WeightsError, need
 from cnnapps.core.weights import Weights
 
 __all__ = ["bundle"]
 
+LEAST = 100
+"""Units of the smallest vocabulary."""
+
 
 def bundle(weights: Weights, *, max_bytes: int | None = None) -> tuple[bytes, int, float]:
-    """(file, units kept, largest difference of a probability to the folder's net).
+    """(file, units kept, largest difference of a logit to the folder's net).
 
     With ``max_bytes`` the rows of the last units, the rarest words, are cut: they become unknown
     words, and the difference is measured over the words that stay. InputError when even a
-    vocabulary of 100 units doesn't fit, or for a net whose table can't be cut.
+    vocabulary of ``LEAST`` units doesn't fit, for a net whose table can't be cut, and for weights
+    that are more than their net.
     """
+    if FILE in weights.files:
+        raise InputError(
+            weights.card.name, "has a linear model over n-grams beside its net: not one ONNX file"
+        )
     kept = int(weights.card.arguments["units"])
     data = _assemble(weights, kept)
     if max_bytes is not None and len(data) > max_bytes:
-        if weights.card.net != "kim-cnn" or weights.card.preparation.get("units") != "words":
+        cuttable = weights.card.net == "kim-cnn" and kept > LEAST
+        if not cuttable or weights.card.preparation.get("units") != "words":
             raise InputError("--max-mb", f"these weights need {len(data) / 1e6:.2f} MB")
-        per_unit = (len(data) - len(_assemble(weights, 100))) / (kept - 100)
+        per_unit = (len(data) - len(_assemble(weights, LEAST))) / (kept - LEAST)
         kept -= int(np.ceil((len(data) - max_bytes) / per_unit)) + 8
-        while kept >= 100 and len(data := _assemble(weights, kept)) > max_bytes:
+        while kept >= LEAST and len(data := _assemble(weights, kept)) > max_bytes:
             kept -= max(8, kept // 100)
-        if kept < 100:
-            raise InputError("--max-mb", f"at least {len(_assemble(weights, 100)) / 1e6:.2f} MB")
+        if kept < LEAST:
+            raise InputError("--max-mb", f"at least {len(_assemble(weights, LEAST)) / 1e6:.2f} MB")
     difference = _difference(weights, data, kept)
     if not difference <= 1e-4:  # also refuses NaN
         raise WeightsError(weights.folder, f"the file's scores differ by {difference:.1e}")
@@ -64,10 +75,12 @@ def _assemble(weights: Weights, kept: int) -> bytes:
     metadata: dict[str, Any] = {
         "labels": card.labels,
         "preparation": card.preparation,
-        "units": units.names()[:kept] if card.preparation.get("units") != "sentencepiece" else [],
+        "units": units.names()[:kept],
         "licence": card.licence,
         "weights": card.name,
     }
+    if units.kind == "sentencepiece":  # the pieces alone don't say how a text is cut
+        metadata["units.model"] = base64.b64encode(units.files()["units.model"]).decode()
     for key, value in metadata.items():
         model.metadata_props.add(key=f"cnnapps.{key}", value=json.dumps(value, ensure_ascii=False))
     return bytes(model.SerializeToString())

@@ -39,6 +39,7 @@ def main() -> None:
     "--text", "as_text", is_flag=True, help="INPUTs are sentences, whatever they look like."
 )
 @click.option("--encoding", help="Encoding of text files (default: UTF-8, else guessed).")
+@click.option("--max-line-bytes", type=click.IntRange(1), help="Longest line, in bytes.")
 @click.option("--min-confidence", type=FloatRange(0, 1), default=0.0, help="Below it: none.")
 @click.option("--explain", is_flag=True, help="Show which n-grams decided, and by how much.")
 @click.option("--shard", callback=parse_shard, metavar="I/N", help="Only every N-th line, from I.")
@@ -49,6 +50,7 @@ def predict(
     inputs: tuple[str, ...],
     as_text: bool,
     encoding: str | None,
+    max_line_bytes: int | None,
     min_confidence: float,
     explain: bool,
     shard: tuple[int, int] | None,
@@ -69,6 +71,7 @@ def predict(
         inputs,
         as_text=as_text,
         encoding=encoding,
+        max_line_bytes=max_line_bytes,
         min_confidence=min_confidence,
         explain=explain,
         shard=shard,
@@ -87,6 +90,7 @@ def _data_options(function: Any) -> Any:
             "--label-separator", metavar="CHAR", help="Several labels a text, split here."
         ),
         click.option("--encoding", help="Encoding of the files (default: guessed)."),
+        click.option("--max-bytes", type=click.IntRange(1), help="Largest file, in bytes."),
     ]
     return with_options(options, function)
 
@@ -185,7 +189,6 @@ def export(
 @click.option(
     "--peers/--no-peers", default=True, show_default=True, help="Measure peers beside us."
 )
-@click.option("--vectors", multiple=True, metavar="SOURCE", help="Package or file of word vectors.")
 @click.option("--folders", multiple=True, metavar="FOLDER", help="Where downloaded packages lie.")
 @click.option("-o", "--output", default="runs/textcls-benchmark", show_default=True)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change the recipe.")

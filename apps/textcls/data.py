@@ -10,15 +10,17 @@ plain, .gz or .xz, in any encoding. What can't be read is an InputError that nam
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,11 @@ LABEL_NAMES = (
     "label", "labels", "class", "category", "sentiment", "target", "y", "polarity", "rating",
     "stars", "score", "intent", "topic", "tag", "tags", "标签", "类别",
 )  # fmt: skip
-SPLIT_NAMES = ("train", "dev", "valid", "validation", "val", "test")
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "dev": "dev", "development": "dev", "valid": "dev",
+    "validation": "dev", "val": "dev", "eval": "dev", "test": "test", "testing": "test",
+}  # fmt: skip
+"""What people call the three parts -> what we call them."""
 _PREFIX = "__label__"
 _BRACKET = re.compile(r"-[lr][rsc]b-")
 
@@ -68,6 +74,8 @@ class Dataset:
     """File -> the encoding that it was read in."""
     notes: tuple[str, ...] = ()
     """What was guessed, and rows that were left out."""
+    hashes: dict[str, str] = field(default_factory=dict)
+    """File -> sha256 of its bytes as they were read."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -80,14 +88,23 @@ class Dataset:
     def take(self, rows: Iterable[int]) -> Dataset:
         """The rows with these numbers, in this order."""
         rows = list(rows)
-        return Dataset(
-            [self.texts[i] for i in rows],
-            [self.labels[i] for i in rows],
-            [self.splits[i] for i in rows],
-            self.several,
-            self.encodings,
-            self.notes,
+        return replace(
+            self,
+            texts=[self.texts[i] for i in rows],
+            labels=[self.labels[i] for i in rows],
+            splits=[self.splits[i] for i in rows],
         )
+
+    def renamed(self, aliases: Mapping[str, str]) -> Dataset:
+        """The same texts with other names for some labels."""
+        return replace(self, labels=[tuple(aliases.get(x, x) for x in row) for row in self.labels])
+
+    @property
+    def sha256(self) -> str:
+        """Of the one file that was read; of several, the hash of their hashes."""
+        if len(self.hashes) == 1:
+            return next(iter(self.hashes.values()))
+        return hashlib.sha256("".join(self.hashes.values()).encode()).hexdigest()
 
     def classes(self) -> tuple[str, ...]:
         """All labels; numbers in their order, else by name."""
@@ -148,14 +165,21 @@ def read_dataset(
     columns = _Columns(text_column, label_column, label_separator)
     rows: list[_Row] = []
     encodings: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     notes: list[str] = []
     several = bool(label_separator)
+
+    def text_of(path: str | os.PathLike[str]) -> str:
+        text, encodings[os.fspath(path)], hashes[os.fspath(path)] = _read_text(
+            path, encoding, limits
+        )
+        return text
+
     for path in paths:
         if os.path.isdir(path):
-            rows += _read_folder(Path(path), encoding, encodings, limits)
+            rows += _read_folder(Path(path), text_of)
             continue
-        text, used = _read_text(path, encoding, limits)
-        encodings[os.fspath(path)] = used
+        text = text_of(path)
         found, many = _parse(os.fspath(path), text, columns, notes)
         several |= many
         rows += found
@@ -172,17 +196,20 @@ def read_dataset(
         several,
         encodings,
         tuple(notes),
+        hashes,
     )
 
 
 def _read_text(
     path: str | os.PathLike[str], encoding: str | None, limits: Limits
-) -> tuple[str, str]:
-    """The text of a file, line ends as LF, and the encoding it was in."""
+) -> tuple[str, str, str]:
+    """The text of a file, line ends as LF; the encoding it was in; the sha256 of its bytes."""
     name = os.fspath(path)
     stream, _ = open_source(path)
     with stream as file:
-        data = _unpacked(name, file, limits)
+        raw: bytes = file.read(limits.bytes + 1)
+    check(name, "bytes", len(raw), limits)
+    data = _unpacked(name, raw, limits)
     mark = 0
     if encoding is None:
         encoding, mark = guess_encoding(data)
@@ -199,16 +226,17 @@ def _read_text(
                 f"{name}:{line}", f"is not {encoding} (byte {error.start}); use --encoding"
             ) from error
         text, encoding = data.decode("latin-1"), "latin-1"
-    return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+    plain = text.replace("\r\n", "\n").replace("\r", "\n")
+    return plain, encoding, hashlib.sha256(raw).hexdigest()
 
 
-def _unpacked(name: str, file: Any, limits: Limits) -> bytes:
-    """The bytes of a plain, gzip, xz or bzip2 stream, told apart by how they begin."""
-    buffered = io.BufferedReader(file)
-    opener = unpacker(buffered.peek(HEAD))
+def _unpacked(name: str, raw: bytes, limits: Limits) -> bytes:
+    """The bytes of a plain, gzip, xz or bzip2 file, told apart by how they begin."""
+    opener = unpacker(raw[:HEAD])
+    if opener is None:
+        return raw
     try:
-        stream = opener(buffered) if opener else buffered
-        data: bytes = stream.read(limits.bytes + 1)
+        data: bytes = opener(io.BytesIO(raw)).read(limits.bytes + 1)
     except DAMAGED as error:
         raise InputError(name, f"can't be unpacked ({error})") from error
     check(name, "bytes", len(data), limits)
@@ -219,13 +247,15 @@ def _kind(name: str, text: str) -> str:
     lower = name.lower()
     for packed in PACKED:
         lower = lower.removesuffix(packed)
-    head = text.lstrip()[:20]
-    if lower.endswith((".jsonl", ".ndjson", ".json")) or head.startswith(("{", "[{")):
+    if lower.endswith((".jsonl", ".ndjson", ".json")):
         return "json"
-    if any(word.startswith(_PREFIX) for word in text.lstrip().split("\n", 1)[0].split()):
+    first = text.lstrip().split("\n", 1)[0]
+    if any(word.startswith(_PREFIX) for word in first.split()):
         return "fasttext"
     if lower.endswith((".tsv", ".tab")):
         return "tsv"
+    if not lower.endswith(".csv") and first.startswith(("{", "[{")):
+        return "json"
     return "csv"
 
 
@@ -248,7 +278,7 @@ def _parse_fasttext(text: str) -> tuple[list[_Row], bool]:
         rest = " ".join(w for w in words if not w.startswith(_PREFIX))
         if words:
             rows.append(_Row(rest, tuple(dict.fromkeys(labels))))
-    return rows, any(len(r.labels) != 1 for r in rows)
+    return rows, any(len(r.labels) > 1 for r in rows)
 
 
 def _parse_json(
@@ -265,7 +295,11 @@ def _parse_json(
                     objects.append((number, json.loads(line)))
     except (ValueError, RecursionError) as error:
         place = f"{name}:{number}" if not text.lstrip().startswith("[") else name
-        raise InputError(place, f"is not JSON ({error})") from error
+        reason = f"is not JSON ({error})"
+        with contextlib.suppress(ValueError, RecursionError):
+            json.loads(text)
+            place, reason = name, "is one JSON value; a list, or an object a line, holds texts"
+        raise InputError(place, reason) from error
     for number, item in objects:
         if not isinstance(item, dict):
             raise InputError(f"{name}:{number}", "is not an object with a text and a label")
@@ -278,7 +312,8 @@ def _parse_json(
             raise InputError(f"{name}:{number}", f"{at_text!r} is not a string")
         if isinstance(label, list):
             several = True
-            labels = tuple(str(x) for x in label)
+            cells = ["" if x is None else _json_label(x).strip() for x in label]
+            labels = tuple(dict.fromkeys(cell for cell in cells if cell))
         else:
             labels = _split_labels("" if label is None else _json_label(label), columns.separator)
         split = item.get("split")
@@ -287,7 +322,7 @@ def _parse_json(
 
 
 def _json_label(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, bool) else str(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _split_labels(cell: str, separator: str | None) -> tuple[str, ...]:
@@ -386,20 +421,25 @@ def _numbered(name: str, columns: _Columns, body: Sequence[Sequence[str]]) -> tu
 
 
 def _cells(name: str, text: str, kind: str) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of each row. Tab-separated files without a broken row are read unquoted."""
+    """(line, cells) of each row. Tab-separated files without a broken row are read unquoted,
+    unless all cells of a column stand in quotes (R writes such files).
+    """
     lines = text.split("\n")
     filled = [line for line in lines[:1000] if line.strip()]
     if kind == "tsv" or (kind == "csv" and _tabs(filled)):
-        widths = {line.count("\t") for line in lines if line.strip()}
-        if len(widths) == 1:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, line.split("\t")
+        rows = [(n, line.split("\t")) for n, line in enumerate(lines, 1) if line.strip()]
+        one_width = len({len(cells) for _, cells in rows}) == 1
+        if one_width and not any(map(_quoted, zip(*(cells for _, cells in rows), strict=True))):
+            yield from rows
             return
         delimiter = "\t"
     else:
         delimiter = _delimiter(filled)
     yield from _quoted_cells(name, lines, delimiter)
+
+
+def _quoted(column: Sequence[str]) -> bool:
+    return all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in column)
 
 
 def _quoted_cells(
@@ -506,9 +546,7 @@ def _guess_columns(
     return text, label
 
 
-def _read_folder(
-    folder: Path, encoding: str | None, encodings: dict[str, str], limits: Limits
-) -> list[_Row]:
+def _read_folder(folder: Path, text_of: Callable[[Path], str]) -> list[_Row]:
     children = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not children:
         raise InputError(folder, "has no sub-folder for each class")
@@ -525,9 +563,7 @@ def _read_folder(
     for split, child in parts:
         for path in sorted(child.iterdir()):
             if path.is_file() and not path.name.startswith("."):
-                text, used = _read_text(path, encoding, limits)
-                encodings[str(path)] = used
-                rows.append(_Row(text.strip(), (child.name,), split or None))
+                rows.append(_Row(text_of(path).strip(), (child.name,), split or None))
     return rows
 
 
@@ -559,6 +595,7 @@ class Report:
     """Texts outside train that also occur in train."""
     encodings: dict[str, int]
     notes: tuple[str, ...]
+    several: bool = False
 
     @property
     def majority(self) -> float:
@@ -582,6 +619,10 @@ class Report:
         if set(self.encodings) - {"utf-8"}:
             used = ", ".join(f"{k} ({n} files)" for k, n in self.encodings.items())
             lines.append(f"encodings: {used}")
+            if "cp1252" in self.encodings:
+                lines.append("cp1252 is the last guess: if letters look wrong, name --encoding")
+        if self.several:
+            lines.append("several labels a text: each label is a yes or no of its own")
         return "\n".join([*lines, *self.notes])
 
 
@@ -605,6 +646,7 @@ def report(data: Dataset) -> Report:
         leaks=sum(len(kinds) > 1 for kinds in places.values()),
         encodings=dict(Counter(data.encodings.values())),
         notes=data.notes,
+        several=data.several,
     )
 
 
@@ -665,7 +707,7 @@ def phrases(path: str | os.PathLike[str]) -> list[tuple[str, int]]:
     Every node of every tree, in lower case; the first label of a phrase counts. The training trees
     give 156,817 (Socher et al. 2013; the counts of Kim's own code).
     """
-    text, _ = _read_text(path, "utf-8", DEFAULT)
+    text, _, _ = _read_text(path, "utf-8", DEFAULT)
     found: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,9 @@ from cnnapps.core.command import command_line
 from cnnapps.core.device import choose
 from cnnapps.core.errors import InputError, TrainingError, WeightsError, printable
 from cnnapps.core.files import check_replaceable, write_bytes
+from cnnapps.core.limits import DEFAULT
 from cnnapps.core.plot import curves_of, line_chart
-from cnnapps.core.weights import Weights, find, open_weights
+from cnnapps.core.weights import Weights, as_weights, find, open_weights
 
 __all__ = ["train_on"]
 
@@ -62,8 +63,10 @@ class Parts:
     train: Dataset
     dev: Dataset
     test: Dataset
-    made: bool
-    """Whether we made the parts (and didn't find them in the data)."""
+
+    def renamed(self, aliases: Mapping[str, str]) -> Parts:
+        """The same parts with other names for some labels."""
+        return Parts(*(part.renamed(aliases) for part in (self.train, self.dev, self.test)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Start:
     net: KimCNN | None = None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Other names of the classes, as the weights that it starts from know them."""
 
 
 def train_on(
@@ -85,6 +90,7 @@ def train_on(
     label_column: str | None,
     label_separator: str | None,
     encoding: str | None,
+    max_bytes: int | None,
     output: str,
     dev: str | None,
     test: str | None,
@@ -120,11 +126,16 @@ def train_on(
     check_replaceable(Path(output))
     if start is not None and (vectors or units != "auto"):
         raise InputError("--from", "brings its vectors and units: leave out --vectors and --units")
+    if variant == "rand" and any(v != "none" for v in vectors):
+        raise InputError("--vectors", "the variant rand starts at random")
+    if resume and (folds or autotune):
+        raise InputError("--resume", "goes on with one training, not with --folds or --autotune")
     line = command_line(
         "textcls train", paths,
         {
             "--text-column": text_column, "--label-column": label_column,
-            "--label-separator": label_separator, "--encoding": encoding, "--dev": dev,
+            "--label-separator": label_separator, "--encoding": encoding,
+            "--max-bytes": max_bytes, "--dev": dev,
             "--test": test, "--from": start, "--vectors": vectors,
             "--units": None if units == "auto" else units, "--variant": variant,
             "--class-weights": None if class_weights == "none" else class_weights,
@@ -140,6 +151,7 @@ def train_on(
             label_column=label_column,
             label_separator=label_separator,
             encoding=encoding,
+            limits=dataclasses.replace(DEFAULT, bytes=max_bytes or DEFAULT.bytes),
         )
 
     if not paths:
@@ -149,6 +161,8 @@ def train_on(
     if not paths:
         everything = dataclasses.replace(everything, notes=())  # nothing had to be guessed
     with distributed.group(device) as world:
+        if world.size > 1 and (folds or autotune):
+            raise InputError("--folds" if folds else "--autotune", "runs in one process")
 
         def say(text: object) -> None:
             if world.first:
@@ -166,6 +180,8 @@ def train_on(
         for note in begin.notes:
             say(note)
         classes = begin.classes or classes
+        parts = parts.renamed(begin.aliases)
+        everything = everything.renamed(begin.aliases)
         _check_classes(parts, classes)
         if folds:
             _cross_validate(everything, folds, begin, classes, recipe, runs, device, say)
@@ -175,7 +191,7 @@ def train_on(
                       resume=resume, quiet=quiet, tensorboard=tensorboard)  # fmt: skip
         if not world.first:
             return 0
-        _finish(fitted, parts, begin, files, output, runs, line, say)
+        _finish(fitted, parts, begin, files, everything.sha256, output, runs, line, say)
     return 0
 
 
@@ -200,18 +216,22 @@ def _labelled(parts: Parts) -> Dataset:
 
 
 def _parts(everything: Dataset, dev: str | None, test: str | None, read: Any, seed: int) -> Parts:
-    """Given parts where there are any, else a tenth for dev and a tenth for test."""
-    names = {s.lower() for s in everything.splits if s}
-    named = dataclasses.replace(
-        everything, splits=[s.lower() if s else None for s in everything.splits]
-    )
-    if "train" in names:
-        train = named.where("train", "training")
-        held = named.where("dev", "valid", "validation", "val")
-        unseen = named.where("test")
-    else:
-        train, held, unseen = named, named.take([]), named.take([])
-    made = not len(held) and not len(unseen) and dev is None and test is None
+    """Given parts where there are any, else a tenth for dev and a tenth for test.
+
+    Where the data name parts, rows of other names are an error: they'd be trained on, or lost.
+    """
+    given = [(s or "").strip().lower() for s in everything.splits]
+    splits: list[str | None] = [corpus.SPLIT_NAMES.get(s) for s in given]
+    named = dataclasses.replace(everything, splits=splits)
+    train, held, unseen = named, named.take([]), named.take([])
+    if any(splits):
+        other = sorted({s for s, part in zip(given, splits, strict=True) if part is None})
+        if other:
+            shown = ", ".join(printable(s, 40) or "(blank)" for s in other[:5])
+            raise InputError("split", f"parts are train, dev and test; the data also have: {shown}")
+        train, held, unseen = named.where("train"), named.where("dev"), named.where("test")
+        if not len(train):
+            raise InputError("split", "no row is in the training part")
     if test is not None:
         unseen = read([test])
     elif not len(unseen):
@@ -224,7 +244,7 @@ def _parts(everything: Dataset, dev: str | None, test: str | None, read: Any, se
         distinct = len(set(everything.texts))
         also = f" ({distinct} distinct)" if distinct < len(everything) else ""
         raise InputError("data", f"{len(everything)} texts{also} are too few to train on")
-    return Parts(train, held, unseen, made)
+    return Parts(train, held, unseen)
 
 
 def _start(
@@ -240,13 +260,15 @@ def _start(
         return _from_weights(open_weights(find(weights, "textcls"), app="textcls"), classes, recipe)
     if kind == "auto":
         kind = guess_kind(train.texts)
+    named = [v for v in vectors if v != "none"]
+    if named and kind != "words":
+        raise InputError("--vectors", f"are of words, the units are {kind} (--units words)")
     if kind == "sentencepiece":
         pieces = train_sentencepiece(train.texts, seed=recipe.seed)
         return Start(pieces, training.random_vectors(len(pieces), 128, recipe.seed), ())
     if kind == "characters":
         units: Units = build_characters(train.texts)
         return Start(units, training.random_vectors(len(units), 128, recipe.seed), ())
-    named = [v for v in vectors if v != "none"]
     if named:
         return _from_vectors(train, named, recipe)
     if not vectors and recipe.variant != "rand":
@@ -352,7 +374,8 @@ def _from_weights(weights: Weights, classes: tuple[str, ...], recipe: TextRecipe
         net.output.bias[len(card.labels) :] = tensors["output.bias"].mean()
     source = Source(card.name, card.licence, card.files["model.safetensors"].sha256,
                     what="trained further")  # fmt: skip
-    return Start(units, np.empty((0, 0), dtype=np.float32), (source,), net, together)
+    nothing = np.empty((0, 0), dtype=np.float32)
+    return Start(units, nothing, (source,), net, together, aliases=card.aliases)
 
 
 def _fit(
@@ -476,6 +499,7 @@ def _finish(
     parts: Parts,
     begin: Start,
     files: Sequence[str],
+    sha256: str,
     output: str,
     runs: Path,
     line: str,
@@ -483,10 +507,9 @@ def _finish(
 ) -> None:
     """Measure on the test part, write the weights folder and the curve."""
     from cnnapps.apps.textcls.predict import load
-    from cnnapps.apps.textcls.run import _files_in, scores_of
+    from cnnapps.apps.textcls.run import scores_of
 
     folder = Path(output)
-    sha256 = sha256_of(_files_in(files))
     name = ", ".join(Path(f).name for f in files)
     licence = "CC BY 4.0" if files == [str(SAMPLE)] else "the user's"
     card = Card(
@@ -500,7 +523,7 @@ def _finish(
         limits="Answers with one of its labels, whatever the text; see --min-confidence.",
     )
     save(fitted, folder, card)
-    written = load(str(folder))
+    written = load(folder.absolute())  # its name may be a tag's
     found = []
     for split, data in (("dev", parts.dev), ("test", parts.test)):
         if not len(data):
@@ -522,7 +545,8 @@ def _finish(
         y="loss (training), accuracy (dev)",
     )
     write_bytes(runs / "curve.svg", curve.encode())
+    name = as_weights(folder, "textcls")
     say(
-        f"\n{folder}: {written.card.size / 1e6:.1f} MB; use it with --weights {folder}"
+        f"\n{folder}: {written.card.size / 1e6:.1f} MB; use it with --weights {name}"
         f"\n{runs / 'curve.svg'}: the training curve"
     )

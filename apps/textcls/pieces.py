@@ -6,17 +6,15 @@ Devlin et al. 2019 (arXiv:1810.04805), section 3; the greedy rule is Wu et al. 2
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
 
 from cnnapps.apps.textcls.tokens import (
-    PAD,
     SMILEY,
     TONES,
-    UNKNOWN,
     UNKNOWN_ID,
+    ListUnits,
     Token,
     in_words,
 )
@@ -36,7 +34,7 @@ _BRACKETS = {"lrb": "(", "rrb": ")", "lsb": "[", "rsb": "]", "lcb": "{", "rcb": 
 _MEMORY = 100_000
 
 
-class WordPieceUnits:
+class WordPieceUnits(ListUnits):
     """Pieces of a fixed vocabulary; "##ing" continues a word. Ids: 0 padding, 1 unknown.
 
     ``ids`` frames a text by [CLS] and [SEP], which have no place in it (start = end).
@@ -45,23 +43,10 @@ class WordPieceUnits:
     kind = "wordpiece"
 
     def __init__(self, units: Sequence[str]) -> None:
-        if list(units[:4]) != [PAD, UNKNOWN, CLS, SEP]:
-            raise WeightsError("units", f"the first must be {PAD}, {UNKNOWN}, {CLS}, {SEP}")
-        self._names = list(units)
-        self._index = {unit: number for number, unit in enumerate(self._names)}
-        if len(self._index) != len(self._names):
-            raise WeightsError("units", "a unit occurs twice")
+        super().__init__(units)
+        if list(units[2:4]) != [CLS, SEP]:
+            raise WeightsError("units", f"the third and fourth must be {CLS} and {SEP}")
         self._known: dict[str, list[int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def names(self) -> list[str]:
-        return list(self._names)
-
-    def files(self) -> dict[str, bytes]:
-        head = json.dumps({"kind": self.kind, "units": len(self._names)})
-        return {"units.txt": "\n".join([head, *self._names, ""]).encode("utf-8")}
 
     def encode(self, text: str) -> list[str]:
         return [self._names[number] for number in self.ids(text)]

@@ -6,6 +6,7 @@ prepare (ids of units) -> Runtime (logits, features) -> TextResult
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -59,13 +60,15 @@ class TextResult:
     contributions: tuple[Contribution, ...] | None = None
     bias: float | None = None
     logit: float | None = None
+    explained: str | None = None
+    """The label whose score ``contributions``, ``bias`` and ``logit`` explain."""
 
     def to_dict(self) -> dict[str, Any]:
         """As in the contract: fields that were not asked for are left out."""
         from cnnapps.core.results import to_dict
 
         values: dict[str, Any] = to_dict(self)
-        optional = ("labels", "contributions", "bias", "logit")
+        optional = ("labels", "contributions", "bias", "logit", "explained")
         return {k: v for k, v in values.items() if k not in optional or v is not None}
 
     def __str__(self) -> str:
@@ -261,6 +264,7 @@ class TextPredictor:
             contributions=tuple(rows),
             bias=bias,
             logit=math.fsum([bias, *(row.value for row in rows)]),
+            explained=self.card.labels[label],
         )
 
     def _windows(self, ids: list[int], label: int) -> Iterator[tuple[int, int, float]]:
@@ -353,7 +357,7 @@ def _groups(
 
 
 def load(
-    weights: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     *,
     runtime: str = "onnx",
     device: str = "cpu",

@@ -6,13 +6,16 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cnnapps.apps.textcls.predict import TextPredictor, TextResult, load
+from cnnapps.apps.textcls.show import PAGE_END, PAGE_START, html_error, html_item, terminal
 from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard, state_of
 from cnnapps.core.errors import CnnappsError, InputError
+from cnnapps.core.limits import DEFAULT, Limits
 from cnnapps.core.media import text_blocks
-from cnnapps.core.progress import warn
+from cnnapps.core.progress import Progress, warn
 from cnnapps.core.results import answer, dumps, refusal
 
 __all__ = ["predict_inputs"]
@@ -29,6 +32,7 @@ def predict_inputs(
     *,
     as_text: bool,
     encoding: str | None,
+    max_line_bytes: int | None,
     min_confidence: float,
     explain: bool,
     shard: tuple[int, int] | None,
@@ -62,17 +66,18 @@ def predict_inputs(
     writer = Writer(output, resume=resume, key=key, inputs=inputs)
     page = form == "html"
     if page and not writer.done:
-        from cnnapps.apps.textcls.show import PAGE_START
-
         writer.write(PAGE_START)
-    return answer_all(
-        _jobs(inputs, as_text=as_text, encoding=encoding, shard=shard),
-        lambda texts: predictor.batch(texts, batch),
-        writer,
-        _renderer(form, predictor),
-        size=batch,
-        finish=(lambda: "</html>") if page else None,
-    )
+    limits = replace(DEFAULT, line_bytes=max_line_bytes or DEFAULT.line_bytes)
+    with Progress(0, "texts", quiet=quiet or output is None) as progress:
+        return answer_all(
+            _jobs(inputs, as_text=as_text, encoding=encoding, limits=limits, shard=shard),
+            lambda texts: predictor.batch(texts, batch),
+            writer,
+            _renderer(form, predictor),
+            size=batch,
+            finish=(lambda: PAGE_END) if page else None,
+            progress=progress,
+        )
 
 
 def _renderer(form: str, predictor: TextPredictor) -> Any:
@@ -85,15 +90,11 @@ def _renderer(form: str, predictor: TextPredictor) -> Any:
         return dumps(answer(job.source, name, result.to_dict(), **job.more))
 
     def as_text(job: Job, result: Any) -> str:
-        from cnnapps.apps.textcls.show import terminal
-
         if isinstance(result, Exception):
             return f"error\t{getattr(result, 'reason', None) or result}"
         return terminal(result)
 
     def as_html(job: Job, result: Any) -> str:
-        from cnnapps.apps.textcls.show import html_error, html_item
-
         if isinstance(result, Exception):
             return html_error(job.source, getattr(result, "reason", None) or str(result))
         assert isinstance(result, TextResult)
@@ -103,7 +104,12 @@ def _renderer(form: str, predictor: TextPredictor) -> Any:
 
 
 def _jobs(
-    inputs: Sequence[str], *, as_text: bool, encoding: str | None, shard: tuple[int, int] | None
+    inputs: Sequence[str],
+    *,
+    as_text: bool,
+    encoding: str | None,
+    limits: Limits,
+    shard: tuple[int, int] | None,
 ) -> Iterator[list[Job]]:
     """Sentences, and the lines of files and of stdin as they come."""
     for number, item in enumerate(inputs, 1):
@@ -112,11 +118,12 @@ def _jobs(
                 yield [Job(item, value=item)]
             continue
         if item != "-" and not os.path.lexists(item):
-            yield [Job(item, error=InputError(item, "no such file (a sentence? then --text)"))]
+            if in_shard(shard, number=number):  # in one part, as sentences are
+                yield [Job(item, error=InputError(item, "no such file (a sentence? then --text)"))]
             continue
         place = "stdin" if item == "-" else item
         try:
-            for lines in text_blocks(item, encoding=encoding):
+            for lines in text_blocks(item, encoding=encoding, limits=limits):
                 yield [
                     Job(
                         line.text,
@@ -130,7 +137,8 @@ def _jobs(
                 ]
         except (CnnappsError, OSError) as error:
             reason = error if isinstance(error, CnnappsError) else _unreadable(item, error)
-            yield [Job(item, error=reason)]
+            if in_shard(shard, number=number):
+                yield [Job(item, error=reason)]
 
 
 def _unreadable(source: str, error: OSError) -> InputError:
@@ -161,6 +169,7 @@ def evaluate_on(
     label_column: str | None,
     label_separator: str | None,
     encoding: str | None,
+    max_bytes: int | None,
     split: str | None,
     weights: str | None,
     runtime: str,
@@ -182,6 +191,7 @@ def evaluate_on(
         label_column=label_column,
         label_separator=label_separator,
         encoding=encoding,
+        limits=replace(DEFAULT, bytes=max_bytes or DEFAULT.bytes),
     )
     for note in data.notes:
         if not note.endswith("text from 'text', label from 'label'"):  # nothing was guessed
@@ -200,7 +210,7 @@ def evaluate_on(
             "app": "textcls",
             "weights": predictor.card.name,
             "data": paths[0] if len(paths) == 1 else list(paths),
-            "sha256": sha256_of(_files_in(paths)),
+            "sha256": data.sha256,
             "n": len(data),
             "result": scores,
         }
@@ -215,32 +225,17 @@ def evaluate_on(
 
 def scores_of(predictor: TextPredictor, data: Any) -> Any:
     """Scores of a predictor on a Dataset; the card's aliases rename the data's labels."""
-    import dataclasses
-
     from cnnapps.apps.textcls.evaluate import score, score_several
 
     card = predictor.card
-    labels = [tuple(card.aliases.get(x, x) for x in row) for row in data.labels]
-    data = dataclasses.replace(data, labels=labels, several=predictor.several)
-    if not predictor.several and any(len(row) != 1 for row in labels):
+    data = replace(data.renamed(card.aliases), several=predictor.several)
+    if not predictor.several and any(len(row) != 1 for row in data.labels):
         raise InputError("labels", "the weights give one label a text, the data have several")
     targets = data.targets(card.labels)
     probabilities = predictor.probabilities(predictor.logits(data.texts))
     if predictor.several:
         return score_several(probabilities, targets, card.labels, predictor.thresholds)
     return score(probabilities, targets, card.labels)
-
-
-def _files_in(paths: Sequence[str]) -> list[str]:
-    out = []
-    for path in paths:
-        if os.path.isdir(path):
-            for folder, names, files in os.walk(path):
-                names.sort()
-                out += [os.path.join(folder, f) for f in sorted(files) if not f.startswith(".")]
-        else:
-            out.append(path)
-    return out
 
 
 # ------------------------------------------------------------------------------------------ export

@@ -43,13 +43,8 @@ def terminal(result: TextResult) -> str:
         if rest:
             lines.append(f"  {sum(row.value for row in rest):+8.3f}  ({len(rest)} more n-grams)")
         lines.append(f"  {result.bias:+8.3f}  (bias)")
-        lines.append(f"  {result.logit:8.3f}  score of {max_label(result)}")
+        lines.append(f"  {result.logit:8.3f}  score of {result.explained}")
     return "\n".join(lines)
-
-
-def max_label(result: TextResult) -> str:
-    """The label whose score is explained: the likeliest, answered or not."""
-    return max(result.probabilities, key=lambda name: result.probabilities[name])
 
 
 _CONTROL = dict.fromkeys([*range(9), 11, 12, *range(14, 32), *range(127, 160)], "\ufffd")
@@ -96,7 +91,7 @@ def html_item(text: str, result: TextResult) -> str:
     return (
         f'<article><p class="text" dir="auto">{"".join(spans)}</p>'
         f"<p><b>{escape(result.label or 'none')}</b> {result.probability:.4f} "
-        f"<small>score of {escape(max_label(result))} {result.logit or 0.0:.3f}, "
+        f"<small>score of {escape(result.explained or '')} {result.logit or 0.0:.3f}, "
         f"bias {result.bias or 0.0:+.3f}</small></p>"
         f"<details><summary>{len(rows)} n-grams</summary><table>{table}</table></details></article>"
     )

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple, Protocol
 from cnnapps.core.errors import InputError, TrainingError, WeightsError, need
 
 __all__ = [
-    "KINDS",
     "PAD",
     "PAD_ID",
     "SMILEY",
@@ -31,6 +30,7 @@ __all__ = [
     "UNKNOWN",
     "UNKNOWN_ID",
     "CharacterUnits",
+    "ListUnits",
     "SentencePieceUnits",
     "Token",
     "Units",
@@ -49,7 +49,6 @@ __all__ = [
 
 PAD, UNKNOWN = "<pad>", "<unk>"
 PAD_ID, UNKNOWN_ID = 0, 1
-KINDS = ("words", "characters", "sentencepiece")
 
 # Scripts written without spaces: Thai, Lao, Myanmar, Khmer, kana, Han. One character, one token.
 _UNSPACED = (
@@ -298,8 +297,8 @@ class Units(Protocol):
         ...
 
 
-class _ListUnits:
-    """Units that are a list of strings: what words and characters share."""
+class ListUnits:
+    """Units that are a list of strings: what words, characters and word pieces share."""
 
     kind = ""
 
@@ -325,7 +324,7 @@ class _ListUnits:
         return {"units.txt": "\n".join([head, *self._names, ""]).encode("utf-8")}
 
 
-class WordUnits(_ListUnits):
+class WordUnits(ListUnits):
     """Words of a fixed vocabulary; an unknown word backs off to known ones, else it is unit 1."""
 
     kind = "words"
@@ -373,7 +372,7 @@ def characters(text: str) -> list[Token]:
     return [Token(c, i, i + 1) for i, c in enumerate(folded) if not c.isspace() and c.isprintable()]
 
 
-class CharacterUnits(_ListUnits):
+class CharacterUnits(ListUnits):
     """Single characters: for Chinese, Japanese and Thai without a model of words."""
 
     kind = "characters"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import json
 import lzma
 import shlex
@@ -304,3 +305,126 @@ def test_evaluate_says_what_it_left_out(tmp_path: Path) -> None:
     out = cnnapps("evaluate", data)
     assert out.returncode == 0 and "on 3 texts" in out.stdout
     assert "1 rows without a label were left out" in out.stderr
+
+
+SMALL = ("--set", "steps=3", "--set", "maps=5", "--vectors", "none", "-q")
+
+
+def reviews(path: Path, n: int = 60, **columns: list[str]) -> Path:
+    """A file of n short reviews, half of them good."""
+    names = ["text", "label", *columns]
+    rows = [[f"{w} film {i}", y] for i in range(n) for w, y in [TONES[i % 2]]]
+    for values in columns.values():
+        for row, value in zip(rows, values, strict=True):
+            row.append(value)
+    path.write_text("".join(",".join(r) + "\n" for r in [names, *rows]), encoding="utf-8")
+    return path
+
+
+TONES = (("good", "pos"), ("bad", "neg"))
+
+
+def test_a_folder_with_the_name_of_a_tag_is_the_users(tmp_path: Path) -> None:
+    reviews(tmp_path / "r.csv")
+    out = cnnapps("train", "r.csv", "-o", "default", *SMALL, cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    assert "use it with --weights ./default" in out.stdout
+    card = json.loads((tmp_path / "default" / "card.json").read_text(encoding="utf-8"))
+    assert card["labels"] == ["neg", "pos"] and "textcls train r.csv" in card["command"]
+    assert cnnapps("--weights", "./default", "good film", cwd=tmp_path).returncode == 0
+
+
+def test_parts_are_known_by_their_usual_names(tmp_path: Path) -> None:
+    parts = ["Training"] * 40 + ["validation"] * 10 + ["Test"] * 10
+    out = cnnapps("train", reviews(tmp_path / "r.csv", split=parts), "-o", tmp_path / "w", *SMALL)
+    assert out.returncode == 0 and "test (10 texts" in out.stdout, out.stderr
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        (["train"] * 40 + ["held out"] * 20, "the data also have: held out"),
+        (["train"] * 40 + [""] * 20, "the data also have: (blank)"),
+        (["dev"] * 40 + ["test"] * 20, "no row is in the training part"),
+    ],
+)
+def test_no_row_is_lost_or_trained_on_by_mistake(
+    tmp_path: Path, parts: list[str], reason: str
+) -> None:
+    out = cnnapps("train", reviews(tmp_path / "r.csv", split=parts), "-o", tmp_path / "w", *SMALL)
+    assert out.returncode == 1 and reason in out.stderr, out.stderr
+
+
+def test_from_knows_other_names_of_its_labels(tmp_path: Path) -> None:
+    path = reviews(tmp_path / "r.csv")
+    text = path.read_text(encoding="utf-8").replace(",pos", ",1").replace(",neg", ",0")
+    path.write_text(text, encoding="utf-8")
+    out = cnnapps(
+        "train", path, "--from", "default", "--set", "steps=2", "-q", "-o", tmp_path / "w"
+    )
+    assert out.returncode == 0, out.stderr
+    card = json.loads((tmp_path / "w" / "card.json").read_text(encoding="utf-8"))
+    assert card["labels"] == ["negative", "positive"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--set", "variant=statik"), "none of rand, static"),
+        (("--set", "class_weights=ballanced"), "none of none, balanced"),
+        (("--set", "max_units=0"), "max_units: 0 is not within"),
+        (("--set", "epochs=-3"), "epochs: -3.0 is not within"),
+        (("--set", "dropout=2"), "dropout: 2.0 is not within"),
+        (("--set", "word_dropout=1"), "word_dropout: 1.0 is not within"),
+        (("--set", "widths="), "widths"),
+        (("--set", "widths=0"), "widths"),
+        (("--set", "maps=0"), "maps: 0 is not within"),
+        (("--seed", "-1"), "-1 is not in the range"),
+        (("--units", "characters", "--vectors", "v.vec"), "--vectors: are of words"),
+        (("--variant", "rand", "--vectors", "v.vec"), "the variant rand starts at random"),
+        (("--resume", "--folds", "3"), "--resume: goes on with one training"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_training(
+    tmp_path: Path, options: tuple[str, ...], reason: str
+) -> None:
+    out = cnnapps("train", "-o", tmp_path / "w", *options)
+    assert out.returncode in (1, 2) and reason in out.stderr, out.stderr
+    assert "internal error" not in out.stderr and not (tmp_path / "w").exists()
+
+
+def test_a_verb_behind_options_is_no_sentence(tmp_path: Path) -> None:
+    out = cnnapps("--weights", "question", "evaluate", SAMPLE)
+    assert out.returncode == 2 and out.stdout == ""
+    assert "The verb comes first: " in out.stderr and "textcls evaluate ..." in out.stderr
+    for words in (("--json", "--", "evaluate"), ("--json", "--text", "train")):
+        assert json.loads(cnnapps(*words).stdout)["result"]["label"] in ("positive", "negative")
+
+
+def test_an_export_is_the_whole_classifier_or_none(tmp_path: Path) -> None:
+    out = cnnapps("export", "--weights", "sentiment-zh", "-o", tmp_path / "zh.onnx")
+    assert out.returncode == 1 and "beside its net" in out.stderr
+    assert not (tmp_path / "zh.onnx").exists()
+
+
+def test_a_limit_can_be_raised(tmp_path: Path) -> None:
+    path = reviews(tmp_path / "r.csv")
+    out = cnnapps("evaluate", path, "--max-bytes", 100)
+    assert out.returncode == 1 and "--max-bytes" in out.stderr
+    (tmp_path / "t.txt").write_text("a good film, and more\ngood\n", encoding="utf-8")
+    out = cnnapps(tmp_path / "t.txt", "--max-line-bytes", 10)
+    assert out.returncode == 1 and "--max-line-bytes" in out.stderr
+    assert out.stdout.splitlines()[1].startswith("positive")
+
+
+def test_one_missing_file_is_named_by_one_shard() -> None:
+    found = [cnnapps("no/such.txt", "good", "bad", "--shard", f"{i}/3").stdout for i in (1, 2, 3)]
+    assert [text.split("\t")[0] for text in found] == ["error", "positive", "negative"]
+
+
+def test_evaluate_hashes_what_it_read() -> None:
+    data = SAMPLE.read_bytes()
+    command = [sys.executable, "-m", "cnnapps", "textcls", "evaluate", "-", "--json"]
+    out = subprocess.run(command, input=data, capture_output=True, timeout=300, check=False)
+    assert out.returncode == 0, out.stderr
+    assert json.loads(out.stdout)["sha256"] == hashlib.sha256(data).hexdigest()

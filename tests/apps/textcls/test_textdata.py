@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import json
 import lzma
 import os
@@ -168,6 +169,43 @@ def test_several_labels(tmp_path: Path) -> None:
     assert by_sign.labels == lists.labels == [("x", "y"), (), ("y",)]
     assert by_sign.targets(("x", "y")).tolist() == [[1, 1], [0, 0], [0, 1]]
     assert fasttext.labels == [("x", "y"), ("y",)]
+
+
+def test_a_line_without_a_label_does_not_make_several_of_one(tmp_path: Path) -> None:
+    data = read(tmp_path, "x.txt", "__label__a one\n__label__b two\nthree\n")
+    assert not data.several and data.labels == [("a",), ("b",)]
+    assert data.notes == ("1 rows without a label were left out",)
+    assert "several labels" not in str(report(data))
+
+
+def test_a_table_that_quotes_its_strings(tmp_path: Path) -> None:
+    data = read(
+        tmp_path, "x.tsv", '"text"\t"label"\t"n"\n"good ""film"""\t"pos"\t1\n"bad"\t"neg"\t2\n'
+    )
+    assert data.texts == ['good "film"', "bad"] and data.labels == [("pos",), ("neg",)]
+    data = read(tmp_path, "y.tsv", 'text\tlabel\n"good" film\tpos\n"bad"\tneg\n')
+    assert data.texts == ['"good" film', '"bad"']
+
+
+def test_a_name_says_more_than_a_first_character(tmp_path: Path) -> None:
+    data = read(tmp_path, "x.csv", "text,label\n{good} film,pos\nbad,neg\n")
+    assert data.texts == ["{good} film", "bad"]
+    data = read(tmp_path, "y.csv", "{good} film,pos\nbad film that is long,neg\nlong one too,neg\n")
+    assert data.texts[0] == "{good} film"
+
+
+def test_labels_in_json_lists_read_as_single_ones_do(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": [True, None, "", " y", "y"]}, {"text": "b", "label": [1]}]
+    data = read(tmp_path, "x.json", json.dumps(rows))
+    assert data.labels == [("true", "y"), ("1",)]
+    with pytest.raises(InputError, match="is one JSON value"):
+        read(tmp_path, "y.json", json.dumps(rows[0], indent=1))
+
+
+def test_the_hash_is_of_the_bytes_that_were_read(tmp_path: Path) -> None:
+    data = read(tmp_path, "x.csv.gz", gzip.compress(TABLE.encode()))
+    assert data.sha256 == hashlib.sha256((tmp_path / "x.csv.gz").read_bytes()).hexdigest()
+    assert data.take([0]).sha256 == data.sha256
 
 
 def test_split_column_and_named_columns(tmp_path: Path) -> None:
