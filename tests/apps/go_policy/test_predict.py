@@ -102,6 +102,14 @@ def test_one_symmetry_is_close_to_eight(
     assert 0 < np.mean(gaps) < 0.2
 
 
+def test_eight_are_the_geometric_mean_of_their_answers(eight: GoPredictor, record: Record) -> None:
+    for position in islice(positions_of(record), 0, 176, 58):
+        with np.errstate(divide="ignore"):  # log 0 of the illegal ones
+            product = np.exp(np.mean(np.log(eight.images(position)), 0))
+        (answer,) = eight.probabilities([position])
+        assert np.abs(answer - product / product.sum()).max() < 1e-6
+
+
 def test_batches_give_the_same_answers(one: GoPredictor, record: Record) -> None:
     boards = [read_position(KO), Board(9), played("Q16", "D4"), Board(19), Board(13), Board(19)]
     positions = [Position(board) for board in boards] + list(islice(positions_of(record), 70))
