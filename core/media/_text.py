@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from cnnapps.core.encoding import MARKS, unmarked_utf16
 from cnnapps.core.errors import InputError
 from cnnapps.core.limits import DEFAULT, Limits, check
 from cnnapps.core.media._packed import DAMAGED, PACKERS, unpacker
@@ -25,13 +26,6 @@ class Line(NamedTuple):
     error: InputError | None = None
 
 
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16: it begins with the same two bytes
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 _NO_TEXT = (
     (b"\x89PNG\r\n", "a PNG picture"),
     (b"\xff\xd8\xff", "a JPEG picture"),
@@ -55,9 +49,10 @@ def text_blocks(
     without an end. NUL is a character. A line longer than ``limits.line_bytes``
     (``--max-line-bytes``) is a Line with a LimitError; it is skipped without being kept.
 
-    The encoding is ``encoding``, else what a byte order mark says, else UTF-8. If a line is not
-    UTF-8, it is decided once what this source is: from the block of 64 KiB around that line (of a
-    pipe, where blocks depend on chance, from that line alone).
+    The encoding is ``encoding``, else what a byte order mark says, else UTF-16 where every other
+    byte of a file's first block is 0, else UTF-8. If a line is not UTF-8, it is decided once what
+    this source is: from the block of 64 KiB around that line (of a pipe, where blocks depend on
+    chance, from that line alone).
 
     - UTF-8 with damage, if other lines are good UTF-8 with more than ASCII in them (a line whose
       odd bytes all stand alone came from elsewhere and is read as Windows-1252);
@@ -105,10 +100,12 @@ def _text_blocks(
     for magic, what in _NO_TEXT:
         if first.startswith(magic):
             raise InputError(called, f"is {what}, not text")
-    for mark, marked in _BOMS:
+    for mark, marked in MARKS:
         if first.startswith(mark) and encoding in (None, marked, marked[:6]):
             first, encoding = first[len(mark) :], marked
             break
+    if encoding is None and _is_file(stream):  # a pipe's first block may be any part of a line
+        encoding = unmarked_utf16(first)
     read = with_first(first, read)
     if encoding is not None and not _splits_at_lf(encoding):
         read, encoding = _as_utf8(read, encoding), "utf-8"
@@ -130,7 +127,7 @@ def _text_blocks(
 def _first(read: Read) -> bytes:
     """The first bytes; a mark that tells what they are may arrive in parts."""
     first = read()
-    marks = [mark for mark, _ in (*_BOMS, *PACKERS, *_NO_TEXT)]
+    marks = [mark for mark, _ in (*MARKS, *PACKERS, *_NO_TEXT)]
     while first and any(mark.startswith(first) and mark != first for mark in marks):
         more = read()
         if not more:
