@@ -70,8 +70,8 @@ def replace_folder(target: Path) -> Iterator[Path]:
     in one step; a kill in between leaves the new one whole under its temporary name. Only a weights
     folder or an empty one is ever replaced: InputError otherwise.
     """
-    target = Path(os.path.realpath(target))  # a link stays one: what it points to is replaced
     check_replaceable(target)
+    target = Path(os.path.realpath(target))  # a link stays one: what it points to is replaced
     target.parent.mkdir(parents=True, exist_ok=True)
     draft, old = _beside(target, ".part"), _beside(target, ".old")
     draft.mkdir()

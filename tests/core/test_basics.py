@@ -237,6 +237,17 @@ def test_when_the_new_folder_cannot_move_in_the_old_one_comes_back(tmp_path: Pat
     assert os.listdir(tmp_path) == ["weights"]
 
 
+def test_a_link_to_a_weights_folder_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "v1").mkdir()
+    (tmp_path / "v1" / "card.json").write_text("old")
+    (tmp_path / "latest").symlink_to("v1")
+    with replace_folder(tmp_path / "latest") as draft:
+        (draft / "card.json").write_text("new")
+    assert (tmp_path / "latest").is_symlink()
+    assert (tmp_path / "v1" / "card.json").read_text() == "new"
+    assert sorted(os.listdir(tmp_path)) == ["latest", "v1"]
+
+
 def test_what_is_no_weights_folder_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "full").mkdir()
