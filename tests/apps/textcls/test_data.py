@@ -54,7 +54,7 @@ CSV = 'text,label\ngood film,pos\n"bad, bad film",neg\n"he said ""no""\nand left
         ("d.csv", CSV.replace(",", ";").replace("bad; bad", "bad, bad")),
         ("d.csv", CSV.split("\n", 1)[1]),
         ("d.csv", CSV.encode("utf-16")),
-        ("d.csv.gz", gzip.compress(CSV.encode())),
+        ("d.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("d.csv.xz", lzma.compress(CSV.encode())),
         ("d.jsonl", "\n".join(json.dumps({"id": 1, "text": t, "label": y}) for t, y in ROWS)),
         ("d.json", json.dumps([{"label": y, "sentence": t} for t, y in ROWS])),
