@@ -656,11 +656,27 @@ def _color(text: str) -> int:
 
 
 def _json_rules(text: str) -> str:
-    """The rules that KataGo's JSON (in lower case) comes closest to."""
-    if re.search(r'"scoring"\s*:\s*"area"', text) is None:
+    """The rules that KataGo's JSON (in lower case) means; Refusal for those we can't count by."""
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Refusal("rules that are no JSON") from error
+    can: dict[str, tuple[object, ...]] = {  # the first is meant where nothing is said
+        "scoring": ("area", "territory"),
+        "whitehandicapbonus": ("0", "n", "n-1"),
+        "tax": ("none",),
+        "hasbutton": (False,),
+        "suicide": (False,),
+        "ko": ("simple", "positional", "situational"),
+        "friendlypassok": (False, True),
+    }
+    for name, value in given.items():
+        if not any(value is one or value == one for one in can.get(name, ())):
+            raise Refusal(f"cannot count by {json.dumps(name)}: {json.dumps(value)[:40]}")
+    if given.get("scoring") == "territory":
         return "japanese"
-    given = re.search(r'"whitehandicapbonus"\s*:\s*"(n-1|n|0)"', text)
-    return {"n": "chinese", "n-1": "aga"}.get(given[1] if given else "0", "tromp-taylor")
+    bonus = given.get("whitehandicapbonus", "0")
+    return {"n": "chinese", "n-1": "aga"}.get(bonus, "tromp-taylor")
 
 
 def _word(args: Sequence[str], index: int, what: str) -> str:

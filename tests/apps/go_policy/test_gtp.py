@@ -413,6 +413,26 @@ def test_white_gets_points_for_handicap_stones(engine: Engine, rules: str, score
     assert say(engine, "final_score") == f"= B+{score}"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{bad",
+        '{"scoring":"FOO"}',
+        '{"scoring": AREA}',
+        '{"scoring":"AREA","whiteHandicapBonus":"N"',
+        '{"scoring":"AREA","whiteHandicapBonus":"X"}',
+        '{"scoring":"AREA","tax":"ALL"}',
+        '{"scoring":"AREA","suicide":true}',
+        '{"rules":"chinese"}',
+        '{"scoring":["AREA"]}',
+    ],
+)
+def test_rules_that_it_cannot_count_by_are_refused(engine: Engine, text: str) -> None:
+    talk(engine, "kata-set-rules chinese")
+    assert say(engine, f"kata-set-rules {text}").startswith("? ")
+    assert '"whiteHandicapBonus": "N"' in say(engine, "kata-get-rules")
+
+
 # ------------------------------------------------------------------------------------- analysis
 def moves_of(line: str) -> list[dict[str, str]]:
     found = []
