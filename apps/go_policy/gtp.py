@@ -671,7 +671,7 @@ def _json_rules(text: str) -> str:
         "friendlypassok": (False, True),
     }
     for name, value in given.items():
-        if not any(value is one or value == one for one in can.get(name, ())):
+        if value not in can.get(name, ()):
             raise Refusal(f"cannot count by {json.dumps(name)}: {json.dumps(value)[:40]}")
     if given.get("scoring") == "territory":
         return "japanese"
