@@ -45,6 +45,7 @@ __all__ = [
     "in_shard",
     "parse_shard",
     "predict_options",
+    "same_file",
     "state_of",
     "train_options",
     "warn",
@@ -430,7 +431,7 @@ class Writer:
         elif os.path.exists(output) and not os.path.isfile(output):  # a pipe, a device
             self._file = open(output, "wb")  # noqa: SIM115 (closed in close)
         else:
-            if any(_same_file(output, item) for item in inputs):
+            if any(same_file(output, item) for item in inputs):
                 raise click.UsageError(f"-o {output}: is one of the inputs")
             self._output = os.path.realpath(output)
             self._part = self._output + ".part"
@@ -502,7 +503,8 @@ class Writer:
             raise
 
 
-def _same_file(one: str, other: str) -> bool:
+def same_file(one: str, other: str) -> bool:
+    """Whether two paths name one file that is there."""
     try:
         return os.path.samefile(one, other)
     except (OSError, ValueError):

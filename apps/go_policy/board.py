@@ -146,8 +146,13 @@ class Board:
         return "\n".join([*rows, "   " + " ".join(COLUMNS[: self.size])])
 
     # ------------------------------------------------------------------------------ legality
-    def why_illegal(self, point: int, color: int | None = None) -> str | None:
-        """None if ``color`` (default: to play) may move at ``point``, else the rule it breaks."""
+    def why_illegal(
+        self, point: int, color: int | None = None, *, suicide: bool | None = None
+    ) -> str | None:
+        """None if ``color`` (default: to play) may move at ``point``, else the rule it breaks.
+
+        ``suicide``: whether it is allowed, if not as the board has it.
+        """
         if point == PASS:
             return None
         c = self.to_play if color is None else _checked(color)
@@ -158,7 +163,7 @@ class Board:
             return "ko"
         if not kernels.legal(self._now.state, p, c, 0):
             own = [q for q in self._around(p) if self._now.state[0][q] == c]
-            if not (self.suicide and own):
+            if not (own and (self.suicide if suicide is None else suicide)):
                 return "suicide"
         if self.superko and self._hash_after(p, c) in self._earlier():
             return "superko"

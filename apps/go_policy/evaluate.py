@@ -21,6 +21,7 @@ from cnnapps.apps.go_policy.board import BLACK, PASS, WHITE, Board
 from cnnapps.apps.go_policy.data import AREA, SIZE, parse_moves, read_table
 from cnnapps.apps.go_policy.predict import Position, positions_of
 from cnnapps.apps.go_policy.records import RECORDS, TABLES, Record, main_line, read
+from cnnapps.apps.go_policy.sgf import Collection
 from cnnapps.core.errors import InputError
 from cnnapps.core.media import expand_inputs, read_bytes
 from cnnapps.core.progress import Progress, warn
@@ -302,17 +303,13 @@ def read_questions(
         try:
             if item.error is not None:
                 raise item.error
-            found: list[_Game] = []
             if item.name.lower().endswith(TABLES):
                 sizes(SIZE, item.name)
                 found, bad = _from_table(item.name)
-                refused += bad
             else:
                 collection = read(read_bytes(item.name), source=item.name, encoding=encoding)
-                for tree in collection.trees:
-                    record = main_line(tree)
-                    sizes(record.size, item.name)
-                    found.append(_Game(record))
+                found, bad = _from_record(collection, sizes)
+            refused += bad
             games += found
             names.append(item.name)
         except InputError as error:
@@ -325,6 +322,24 @@ def read_questions(
     if n == 0:
         raise InputError(", ".join(paths), "no moves to ask for")
     return Questions(tuple(games), n, passes, digest_of(names), refused)
+
+
+def _from_record(
+    collection: Collection, sizes: Callable[[int, object], None]
+) -> tuple[list[_Game], int]:
+    """The games of a record, and how many had to be left out; InputError if it was the only one."""
+    games, bad = [], 0
+    for number, tree in enumerate(collection.trees, 1):
+        try:
+            record = main_line(tree)
+            sizes(record.size, collection.source)
+            games.append(_Game(record))
+        except InputError as error:
+            if len(collection.trees) == 1:
+                raise
+            warn(f"{collection.source}, game {number}: left out, {error.reason}")
+            bad += 1
+    return games, bad
 
 
 def _from_table(path: str) -> tuple[list[_Game], int]:

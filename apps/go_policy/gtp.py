@@ -356,7 +356,11 @@ class Engine:
 
     # ------------------------------------------------------------------------------ records
     def loadsgf(self, args: Sequence[str]) -> str:
-        """``FILE [MOVE]``: the position before that move, else the end of the main line."""
+        """``FILE [MOVE]``: the position before that move, else the end of the main line.
+
+        A record that names no komi leaves the front end's as it is. Handicap stones that Black laid
+        as moves are a handicap here too, for the count, undo and printsgf.
+        """
         from cnnapps.apps.go_policy.records import main_line, read
         from cnnapps.core.media import read_bytes
 
@@ -377,7 +381,11 @@ class Engine:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             raise Refusal(f"cannot load file: {reason}") from error
         self.board = position.board
-        self.komi = position.komi
+        free = record.free_placement
+        if free and self.board.move_number >= free and len(self.board.history()) >= free:
+            self.board = _with_handicap(self.board, free)
+        if record.komi is not None:
+            self.komi = record.komi
         return ""
 
     def printsgf(self, args: Sequence[str]) -> str:
@@ -484,15 +492,21 @@ class Engine:
         """``[COLOUR] [INTERVAL] [KEY VALUE ...]``, colour and interval in any order or as keys."""
         words = list(args)
         color, interval = self.board.to_play, INTERVAL
+        leading = set[str]()
         values: dict[str, Any] = {}
         banned: set[int] = set()
         allowed: set[int] | None = None
         while words:
             word = words.pop(0).lower()
-            if word in _COLORS:
-                color = _COLORS[word]
-            elif _NUMBER.fullmatch(word):
-                interval = float(word) / 100
+            if word in _COLORS or re.match(r"[-+.0-9]", word):
+                kind = "colour" if word in _COLORS else "interval"
+                if kind in leading:
+                    raise Refusal(f"a second {kind}: {printable(word, 40)}")
+                leading.add(kind)
+                if word in _COLORS:
+                    color = _COLORS[word]
+                else:
+                    interval = _centiseconds(word)
             elif word in ("avoid", "allow"):
                 if len(words) < 3:
                     raise Refusal(f"{word} needs a colour, points and a depth")
@@ -507,15 +521,16 @@ class Engine:
                 raise Refusal(f"{printable(word, 40)} needs a value")
             else:
                 value = words.pop(0).lower()
-                if word in ("interval", "minmoves", "maxmoves"):
+                if word == "interval":
+                    interval = _centiseconds(value)
+                elif word in ("minmoves", "maxmoves"):
                     if not _NUMBER.fullmatch(value):
-                        raise Refusal(f"{word} is no number")
-                    if word == "interval":
-                        interval = float(value) / 100
-                    else:
-                        values[word] = int(float(value))
+                        raise Refusal(f"{word} is no number: {printable(value, 40)}")
+                    values[word] = int(float(value))
                 elif word in ("ownership", "rootinfo"):
                     values[word] = value == "true"
+                elif word not in _FOREIGN:
+                    raise Refusal(f"no key of an analysis: {printable(word, 40)}")
         if allowed is not None:
             banned |= set(range(self.board.size**2)) - allowed
         return _Wanted(
@@ -647,6 +662,38 @@ class Engine:
 
 _COLORS = {"b": BLACK, "black": BLACK, "w": WHITE, "white": WHITE}
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?")
+
+
+_FOREIGN = frozenset(
+    [
+        "ownershipstdev",
+        "movesownership",
+        "movesownershipstdev",
+        "pvvisits",
+        "pvedgevisits",
+        "noresultvalue",
+    ]
+)
+"""Keys of KataGo's analysis that ask for what a policy has not; front ends send them."""
+
+
+def _centiseconds(text: str) -> float:
+    """An interval, in seconds."""
+    if not _NUMBER.fullmatch(text):
+        raise Refusal(f"no interval in hundredths of a second: {printable(text, 40)}")
+    return float(text) / 100
+
+
+def _with_handicap(board: Board, stones: int) -> Board:
+    """The same game with its first ``stones`` moves as set-up."""
+    moves = board.history()[::-1]
+    first = board.start()
+    first.place(black=[move.point for move in moves[:stones] if move.point != PASS])
+    first.to_play = WHITE
+    for color, point in moves[stones:]:
+        first.play(point, color, force=True)
+    first.to_play = board.to_play
+    return first
 
 
 def _color(text: str) -> int:

@@ -56,6 +56,8 @@ BATCH_IMAGES = 64
 SHOWN = 10
 """Moves in the text of a result."""
 
+SUICIDE = ("new-zealand", "tromp-taylor", "ing")
+"""Rules under which a record may hold suicides of two stones or more (we never propose one)."""
 MAX_EVENTS = 5_000
 """Moves and set-ups of a game: a board keeps every earlier position, 20 kB each."""
 
@@ -305,7 +307,7 @@ def positions_of(record: Record, *, color: int | None = None) -> Iterator[Positi
             point = PASS if event.point is None else _flat(event.point, board.size)
             board.to_play = mover
             yield _position(board, komi, (mover, point), notes, color)
-            reason = board.why_illegal(point)
+            reason = board.why_illegal(point, suicide=record.ruleset in SUICIDE)
             if reason:
                 where = f"move {event.number}, {event.colour} {to_vertex(point, board.size)}"
                 notes.append(f"{where}: illegal ({reason}), played as the record says")

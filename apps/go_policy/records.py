@@ -337,6 +337,8 @@ class _Extraction:
                     continue
                 if events and isinstance(events[-1], Move) and events[-1].node == index:
                     self._warn("more than one move in a node", item)
+                if len(item.values) > 1:
+                    self._warn(f"more than one move in {item.name}", item)
                 for value in item.values:
                     number += 1
                     offset = self._byte(item.offset or node.offset)

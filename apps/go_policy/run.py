@@ -22,7 +22,15 @@ from cnnapps.apps.go_policy.predict import (
 )
 from cnnapps.apps.go_policy.records import RECORDS, Record, line, nodes_on, read
 from cnnapps.apps.go_policy.sgf import Collection, GameTree, Limits, Node
-from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard, state_of
+from cnnapps.core.command import (
+    Job,
+    Writer,
+    answer_all,
+    chosen_format,
+    in_shard,
+    same_file,
+    state_of,
+)
 from cnnapps.core.errors import CnnappsError, InputError, printable
 from cnnapps.core.limits import Limits as ByteLimits
 from cnnapps.core.media import expand_inputs, read_bytes
@@ -113,6 +121,8 @@ def predict_inputs(
         )
     if all_moves and move is not None:
         raise click.UsageError("--all-moves and --move exclude each other")
+    if all_moves and color is not None:
+        raise click.UsageError("--all-moves asks whoever moved: leave out --color")
     if all_moves and resume:
         raise click.UsageError("--resume can't complete the table of --all-moves")
     form = chosen_format(form, as_json, output, SUFFIXES, "text")
@@ -134,6 +144,7 @@ def predict_inputs(
         limits=_limits(max_bytes, max_nodes, max_depth),
         bytes=ByteLimits(bytes=max_bytes) if max_bytes else ByteLimits(),
         sizes=predictor.check_size,
+        writes=(output or "-") if form == "sgf" else None,
     )
     jobs = _jobs(inputs, typed, reader, size=size, files_from=files_from, shard=shard)
     if form == "png":
@@ -187,6 +198,8 @@ class _Reader:
     limits: Limits
     bytes: ByteLimits
     sizes: Callable[[int, object], None]
+    writes: str | None = None
+    """The file that records are written to with the answers in them."""
 
     def jobs(self, name: str, folder: str = "") -> list[Job]:
         """A question for each game that is wanted; one with an error if there is none."""
@@ -194,19 +207,33 @@ class _Reader:
         try:
             data = read_bytes(name, limits=self.bytes, name=source)
             collection = read(data, source=source, encoding=self.encoding, limits=self.limits)
+            self._check_text(collection, name)
             trees = self._chosen(collection)
         except CnnappsError as error:
             return [Job(name, error=error, place=source)]
         several = len(trees) > 1
         found = []
         for number, tree in trees:
-            job = Job(name, place=source, more={"game": number} if several else {})
+            job = Job(name, place=source)
+            if several:
+                job.more, job.place = {"game": number}, f"{source}, game {number}"
             try:
-                job.value = self._ask(tree, folder, alone=not several)
+                job.value = self._ask(tree, folder, job.place, alone=not several)
             except CnnappsError as error:
                 job.error = error
             found.append(job)
         return found
+
+    def _check_text(self, collection: Collection, name: str) -> None:
+        """A record that is written anew is UTF-8, which has no place for bytes that are no text."""
+        if self.writes is None or not (lost := collection.unreadable):
+            return
+        what = f"{lost} {'byte that is' if lost == 1 else 'bytes that are'} no text"
+        what += f" in {collection.encoding}"
+        if same_file(self.writes, name):
+            hint = "give --encoding, or another file for -o"
+            raise InputError(collection.source, f"would lose {what}: {hint}")
+        warn(f'{collection.source}: {what}, written as "?"')
 
     def _chosen(self, collection: Collection) -> list[tuple[int, GameTree]]:
         trees = list(enumerate(collection.trees, 1))
@@ -219,15 +246,15 @@ class _Reader:
             return trees[:1]
         return trees
 
-    def _ask(self, tree: GameTree, folder: str, *, alone: bool) -> Asked:
+    def _ask(self, tree: GameTree, folder: str, place: str, *, alone: bool) -> Asked:
         record = line(tree, self.variation)
         self.sizes(record.size, record.source)
         position = position_at(record, self.move, color=self.color)
         notes = [*record.warnings, *position.notes]
         for note in notes[:WARNINGS]:
-            warn(f"{record.source}: {note}")
+            warn(f"{place}: {note}")
         if len(notes) > WARNINGS:
-            warn(f"{record.source}: {len(notes) - WARNINGS} more warnings")
+            warn(f"{place}: {len(notes) - WARNINGS} more warnings")
         nodes = tuple(nodes_on(tree, self.variation))
         return Asked(position, record, tree, nodes, folder, alone)
 
@@ -356,7 +383,7 @@ def title_of(job: Job) -> str:
     record = job.value.record
     if record is None:
         return ""
-    name = os.path.basename(job.place or job.source)
+    name = "stdin" if job.source == "-" else os.path.basename(job.source)
     number = f" [{job.more['game']}]" if job.more else ""
     if not (record.black or record.white):
         return f"{name}{number}"
@@ -446,10 +473,16 @@ def _pictures(
                     raise InputError(output, "is one picture; give a folder for several positions")
                 result = predictor(job.value.position)
                 path = output if not folder else _picture_name(output, job, taken)
-                write_picture(path, draw_board(result, top=top, title=title_of(job)))
+                picture = draw_board(result, top=top, title=title_of(job))
             except CnnappsError as error:
                 failed += 1
                 warn(f"{job.place or job.source}: {_reason(error)}")
+                continue
+            try:
+                write_picture(path, picture)
+            except InputError as error:  # the fault of the picture's place, not of the input
+                failed += 1
+                warn(error)
                 continue
             written += 1
             click.echo(printable(path, 1000))

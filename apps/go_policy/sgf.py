@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from cnnapps.apps.go_policy.charset import Decoded, canonical, decode
+from cnnapps.apps.go_policy.charset import ESCAPED, Decoded, canonical, decode
 from cnnapps.core.errors import InputError, LimitError, printable
 
 __all__ = [
@@ -163,6 +163,11 @@ class Collection:
     @property
     def encoding(self) -> str:
         return self.decoded.encoding
+
+    @property
+    def unreadable(self) -> int:
+        """Bytes that are no text in the encoding."""
+        return len(ESCAPED.findall(self.text))
 
     def to_bytes(self) -> bytes:
         """The file as SGF: the bytes that were read if nothing changed, else UTF-8 with CA set."""
@@ -543,8 +548,8 @@ def escape(text: str, *, composed: bool = False) -> str:
 
 
 def simple(raw: str) -> str:
-    """The text of a value that is one line (names, results)."""
-    return " ".join(unescape(raw).split())
+    """The text of a value that is one line (names, results), U+FFFD for bytes that are no text."""
+    return " ".join(ESCAPED.sub("\ufffd", unescape(raw)).split())
 
 
 def to_sgf(point: Point | None) -> str:

@@ -175,7 +175,13 @@ def test_wire(engine: Engine, line: str, reply: str) -> None:
         ("final_status_list", "status missing"),
         ("final_status_list zombies", "unknown status"),
         ("lz-analyze maxmoves", "maxmoves needs a value"),
-        ("lz-analyze maxmoves x", "maxmoves is no number"),
+        ("lz-analyze maxmoves x", "maxmoves is no number: x"),
+        ("lz-analyze q 10", "no key of an analysis: q"),
+        ("lz-analyze b b 10", "a second colour: b"),
+        ("lz-analyze b 10 20", "a second interval: 20"),
+        ("kata-analyze -5", "no interval in hundredths of a second: -5"),
+        ("kata-analyze 1e400", "no interval in hundredths of a second: 1e400"),
+        ("kata-analyze interval x", "no interval in hundredths of a second: x"),
         ("lz-analyze avoid b D4", "avoid needs a colour, points and a depth"),
         ("lz-analyze avoid b I4 1", "invalid coordinate"),
         ("kata-raw-nn 8", "a symmetry from 0 to 7, or all"),
@@ -248,6 +254,27 @@ def test_records_are_read_and_written(engine: Engine, path: Path, tmp_path: Path
     talk(engine, "clear_board", f"loadsgf {copy}")
     assert str(engine.board) == board
     assert len(main_line(read(printed.encode()).trees[0]).moves) == len(record.moves)
+
+
+def test_a_record_without_komi_keeps_the_one_that_was_set(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "game.sgf"
+    path.write_text("(;SZ[9]HA[2]AB[cc][gg];W[ee])")
+    talk(engine, "komi 0.5", f"loadsgf {path}")
+    assert engine.komi == 0.5
+    path.write_text("(;SZ[9]KM[7];B[ee])")
+    talk(engine, f"loadsgf {path}")
+    assert engine.komi == 7
+
+
+def test_handicap_stones_laid_as_moves_are_a_handicap(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "game.sgf"
+    path.write_text("(;SZ[9]HA[3]KM[0.5];B[cc];B[gg];B[gc];W[ee];B[eg])")
+    assert say(engine, f"loadsgf {path}") == "="
+    assert engine.board.handicap() == 3 and engine.board.to_play == WHITE
+    printed = main_line(read(say(engine, "printsgf")[2:].encode()).trees[0])
+    assert printed.handicap == 3 and len(printed.moves) == 2
+    assert say(engine, f"loadsgf {path} 3") == "="  # in the middle of it: not yet one
+    assert engine.board.handicap() == 0 and engine.board.stones().count(BLACK) == 2
 
 
 def test_records_of_other_sizes_are_refused(engine: Engine, tmp_path: Path) -> None:
@@ -444,7 +471,16 @@ def moves_of(line: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["B 50", "50 B", "50", "B", "", "interval 50", "b interval 50 rootInfo true x y", "black 50.0"],
+    [
+        "B 50",
+        "50 B",
+        "50",
+        "B",
+        "",
+        "interval 50",
+        "b interval 50 rootInfo true pvVisits true",
+        "black 50.0",
+    ],
 )
 def test_analysis_takes_arguments_in_any_order(engine: Engine, arguments: str) -> None:
     reply = talk(engine, f"lz-analyze {arguments}", "", "name")

@@ -31,6 +31,52 @@ def record(folder: Path, text: str, name: str = "game.sgf") -> Path:
 
 
 # ------------------------------------------------------------------------------- what is written
+def test_bytes_that_are_no_text_are_not_lost_in_silence(tmp_path: Path) -> None:
+    game, other = tmp_path / "game.sgf", tmp_path / "new.sgf"
+    data = GAME.encode().replace(b"PB[a]", b"PB[\xb9\xc5\xc1\xa6\xff]CA[GB2312]")
+    game.write_bytes(data)
+    code, _, err = run(str(game), *ONE, "-o", str(game))
+    assert code == 1 and "would lose 1 byte that is no text in gb18030" in err
+    assert game.read_bytes() == data
+    code, _, err = run(str(game), *ONE, "-o", str(other))
+    assert code == 0 and '1 byte that is no text in gb18030, written as "?"' in err
+    assert "PB[古力?]" in other.read_text()
+
+
+def test_a_picture_that_has_no_place_is_not_the_fault_of_the_record(tmp_path: Path) -> None:
+    picture = tmp_path / "nowhere" / "board.png"
+    code, _, err = run(str(record(tmp_path, GAME)), *ONE, "-o", str(picture))
+    assert code == 1 and err == f"cnnapps: {picture}: can't be written: no such file\n"
+
+
+def test_a_bad_game_of_a_file_is_named_and_costs_itself(tmp_path: Path) -> None:
+    game = record(tmp_path, TWO + "(;GM[1]SZ[6];B[cc])")
+    code, out, err = run(str(game), "--all-moves", *ONE, "--json")
+    assert code == 1 and out.count("\n") == 3 and err.startswith(f"cnnapps: {game}, game 3: ")
+    code, out, err = run("evaluate", str(game), *ONE, "--json")
+    assert code == 1 and json.loads(out)["n"] == 4
+    assert err.startswith(f"cnnapps: {game}, game 3: left out, ")
+
+
+def test_two_moves_in_one_property_are_told(tmp_path: Path) -> None:
+    code, _, err = run(str(record(tmp_path, "(;SZ[9];B[ee][cc];W[gg])")), *ONE)
+    assert code == 0 and "more than one move in B" in err
+
+
+@pytest.mark.parametrize(("rules", "told"), [("Japanese", True), ("NZ", False)])
+def test_suicide_breaks_the_rules_where_they_forbid_it(
+    tmp_path: Path, rules: str, told: bool
+) -> None:
+    text = f"(;SZ[9]RU[{rules}]AB[ab][bb][ca]AW[ba];W[aa];B[ee])"
+    code, _, err = run(str(record(tmp_path, text)), *ONE)
+    assert code == 0 and ("illegal (suicide)" in err) == told
+
+
+def test_all_moves_have_a_color_already(tmp_path: Path) -> None:
+    code, _, err = run(str(record(tmp_path, GAME)), "--all-moves", "--color", "b")
+    assert code == 2 and "leave out --color" in err
+
+
 @pytest.mark.parametrize("more", [["--move", "999"], ["--variation", "7"]])
 def test_a_failure_leaves_the_file_that_it_would_have_replaced(
     tmp_path: Path, more: list[str]

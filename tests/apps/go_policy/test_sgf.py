@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sgfmill import sgf as sgfmill
 
+from cnnapps.apps.go_policy.charset import canonical
 from cnnapps.apps.go_policy.records import main_line
 from cnnapps.apps.go_policy.sgf import (
     Collection,
@@ -282,6 +283,25 @@ def test_one_sign_of_utf_8_is_enough(sign: str) -> None:
 def test_a_lying_ca_is_found_out(encoding: str, text: str, lie: str) -> None:
     collection = parse(in_file(text, encoding, head=f"CA[{lie}]"))
     assert collection.trees[0].root.text("PB") == text
+
+
+@pytest.mark.parametrize("claim", ["GB2312", "GBK", "GB18030", "Big5", "EUC-KR"])
+def test_a_true_ca_is_believed_for_japanese_words_in_another_encoding(claim: str) -> None:
+    """The kana of GB2312 and EUC-JP have the same bytes."""
+    words = {"GB2312": "依田纪基", "GBK": "圍棋", "GB18030": "棋聖戰", "Big5": "林海峰"}
+    text = words.get(claim, "조훈현") + " ヒカルのご だいいちわ"
+    codec = canonical(claim)
+    assert codec is not None
+    collection = parse(in_file(text, codec, head=f"CA[{claim}]"))
+    assert collection.encoding == codec and not collection.warnings
+    assert collection.trees[0].root.text("PB") == text
+
+
+def test_bytes_that_are_no_text_are_told_and_shown_as_such() -> None:
+    collection = parse(b"(;CA[GB2312]PB[" + "古力".encode("gbk") + b"\xff];B[pd])", encoding="gbk")
+    assert collection.unreadable == 1
+    assert collection.warnings == ("1 byte is no text in gb18030",)
+    assert simple(collection.trees[0].root.values("PB")[0]) == "古力\ufffd"
 
 
 @pytest.mark.parametrize(("encoding", "text"), TEXTS.items())
