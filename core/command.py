@@ -433,9 +433,12 @@ class Writer:
         else:
             if any(same_file(output, item) for item in inputs):
                 raise click.UsageError(f"-o {output}: is one of the inputs")
+            from cnnapps.core.files import check_writable
+
             self._output = os.path.realpath(output)
             self._part = self._output + ".part"
             with self._named():
+                check_writable(self._output)
                 self._file = _own(self._part)
             self._begin(json.loads(json.dumps({"run": key})), resume)
 
@@ -487,6 +490,8 @@ class Writer:
                 os.unlink(self._part)
             else:
                 os.fsync(self._file.fileno())
+                with contextlib.suppress(FileNotFoundError):  # an old file keeps its mode
+                    os.chmod(self._part, os.stat(self._output).st_mode & 0o777)
                 os.replace(self._part, self._output)
             self._record.close()
             with contextlib.suppress(OSError):

@@ -24,7 +24,7 @@ def choose(name: str = "auto", *, runtime: str = "onnx") -> str:
         return "cpu"
     if runtime == "onnx":
         return name
-    torch = need("torch", "a CUDA device")
+    torch = need("torch", "--runtime torch" if name == "auto" else "a CUDA device")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return "cuda" if count else "cpu"

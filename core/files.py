@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,12 +11,13 @@ from pathlib import Path
 
 from cnnapps.core.errors import InputError
 
-__all__ = ["check_replaceable", "replace_folder", "sync_folder", "write_bytes"]
+__all__ = ["check_replaceable", "check_writable", "replace_folder", "sync_folder", "write_bytes"]
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
     """Write ``path`` atomically: it holds its old bytes or the new ones, never a mixture.
 
+    PermissionError if the old file is write-protected; its mode stays.
     A temporary file in the same folder, flushed to the disk, renamed over the old one, and the
     folder flushed too (or a power cut could forget the rename). Pipes and devices are written to.
     """
@@ -25,6 +27,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
             file.write(data)
         return
     target = Path(os.path.realpath(target))  # a link keeps pointing to what we replace
+    check_writable(target)
     temporary = _beside(target, ".part")
     try:
         with open(temporary, "xb") as file:
@@ -41,6 +44,12 @@ def write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
             error.filename, error.filename2 = os.fspath(path), None
         raise
     sync_folder(target.parent)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """PermissionError for a file that is there and write-protected: a rename would not ask."""
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
 
 
 def sync_folder(folder: Path) -> None:

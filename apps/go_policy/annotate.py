@@ -15,6 +15,7 @@ from cnnapps.apps.go_policy.records import Record, Setup
 from cnnapps.apps.go_policy.sgf import (
     Collection,
     Colour,
+    GameTree,
     Node,
     Point,
     add_variation,
@@ -28,7 +29,7 @@ from cnnapps.apps.go_policy.sgf import (
 if TYPE_CHECKING:
     from cnnapps.apps.go_policy.run import Asked, Review
 
-__all__ = ["annotated"]
+__all__ = ["annotated", "unchanged"]
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -42,12 +43,7 @@ def annotated(asked: Asked, result: GoResult | Review, weights: str, top: int) -
         collection = _typed(asked.position.board)
         nodes = tuple(nodes_on(collection.trees[0]))
     else:
-        whole = asked.tree.collection
-        trees = whole.trees if asked.alone else [asked.tree]
-        gaps = ["", *["\n"] * len(trees)]
-        collection = Collection(
-            whole.source, whole.data, whole.decoded, trees, gaps, whole.warnings
-        )
+        collection = asked.tree.collection if asked.alone else _only(asked.tree)
         nodes = asked.nodes
         _write_handicap(nodes[0], asked.record)
     if isinstance(result, GoResult):
@@ -55,6 +51,17 @@ def annotated(asked: Asked, result: GoResult | Review, weights: str, top: int) -
     else:
         _annotate_game(asked, nodes, result, weights)
     return collection.to_bytes().decode("utf-8").rstrip("\n")
+
+
+def unchanged(tree: GameTree) -> str:
+    """A game of several that was not answered, as SGF text."""
+    return _only(tree).to_bytes().decode("utf-8").rstrip("\n")
+
+
+def _only(tree: GameTree) -> Collection:
+    """A collection of one game of a file."""
+    whole = tree.collection
+    return Collection(whole.source, whole.data, whole.decoded, [tree], ["", ""], whole.warnings)
 
 
 def _node_of(asked: Asked, nodes: tuple[Node, ...], number: int) -> Node:

@@ -150,8 +150,13 @@ class Games:
 
 
 # --------------------------------------------------------------------------------------- reading
-def read_table(path: str | os.PathLike[str]) -> Iterator[dict[str, str]]:
-    """The lines of one of the two tables; InputError names file and line."""
+def read_table(
+    path: str | os.PathLike[str], *, bad: list[InputError] | None = None
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The lines of one of the two tables with their numbers; InputError names file and line.
+
+    With ``bad`` a line of another width is left out, and its error put there.
+    """
     columns: Sequence[str] = ()
     for number, line in enumerate(_lines(path), 1):
         fields = line.rstrip("\r\n").split("\t")
@@ -162,18 +167,23 @@ def read_table(path: str | os.PathLike[str]) -> Iterator[dict[str, str]]:
                 raise InputError(path, f"the first line must name the columns {wanted}")
         elif fields != [""]:
             if len(fields) != len(columns):
-                raise InputError(
+                error = InputError(
                     f"{path}, line {number}", f"{len(fields)} columns instead of {len(columns)}"
                 )
-            yield dict(zip(columns, fields, strict=True))
+                if bad is None:
+                    raise error
+                bad.append(error)
+                continue
+            yield number, dict(zip(columns, fields, strict=True))
 
 
 def _lines(path: str | os.PathLike[str]) -> Iterator[str]:
     try:
         with open(path, "rb") as file:
             opener = unpacker(file.peek(HEAD))
-            yield from io.TextIOWrapper(opener(file) if opener else file, encoding="utf-8")
-    except (*DAMAGED, UnicodeDecodeError) as error:
+            packed = opener(file) if opener else file  # only names can hold other text than ASCII
+            yield from io.TextIOWrapper(packed, encoding="utf-8-sig", errors="replace")
+    except DAMAGED as error:
         raise InputError(path, f"can't be read ({error})") from error
 
 
@@ -317,7 +327,7 @@ def _games_of(file: str, encoding: str | None) -> Iterator[_Game | str]:
     elif file.lower().endswith(RECORDS):
         yield from _recorded(read_bytes(file), file, name, encoding)
     else:
-        for row in read_table(file):
+        for _, row in read_table(file):
             moves = parse_moves(
                 row["moves"] + row.get("next_move", ""), f"{file}, game {row['game']}"
             )

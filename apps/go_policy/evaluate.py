@@ -345,10 +345,13 @@ def _from_record(
 def _from_table(path: str) -> tuple[list[_Game], int]:
     """The games of a table, and how many lines had to be left out."""
     games, bad = [], 0
-    for line, row in enumerate(read_table(path), 2):
+    bad_lines: list[InputError] = []
+    for line, row in read_table(path, bad=bad_lines):
         where = f"{path}, line {line}"
         try:
             moves = parse_moves(row["moves"] + row.get("next_move", ""), where)
+            if "next_move" in row:
+                _check_question(row, len(moves))
             board = Board(SIZE)
             for i, move in enumerate(map(int, moves)):
                 board.play(PASS if move == AREA else move, WHITE if i % 2 else BLACK)
@@ -357,7 +360,17 @@ def _from_table(path: str) -> tuple[list[_Game], int]:
             bad += 1
             continue
         games.append(_Game(moves, last="next_move" in row))
-    return games, bad
+    for missing in bad_lines:
+        warn(f"{missing.source}: left out, {missing.reason}")
+    return games, bad + len(bad_lines)
+
+
+def _check_question(row: dict[str, str], moves: int) -> None:
+    """InputError for a position without a move to ask for, or that says it has others before it."""
+    if len(row["next_move"]) != 2:
+        raise InputError("", f"next_move {row['next_move']!r} is not one move")
+    if row["moves_played"] != str(moves - 1):
+        raise InputError("", f"moves_played {row['moves_played']!r}, but there are {moves - 1}")
 
 
 def _count(game: _Game) -> tuple[int, int]:

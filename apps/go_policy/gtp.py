@@ -112,7 +112,7 @@ class Engine:
     # ------------------------------------------------------------------------------ the protocol
     def handle(self, line: str) -> Reply | None:
         """The reply to a line; None for a line without a command."""
-        text = re.sub(r"[\x00-\x08\x0a-\x1f\x7f]", "", line).replace("\t", " ")
+        text = re.sub(r"[\ufeff\x00-\x08\x0a-\x1f\x7f]", "", line).replace("\t", " ")
         words = text.split("#", 1)[0].split()
         if not words:
             return None

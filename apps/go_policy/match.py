@@ -317,6 +317,7 @@ def play_match(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _own(folder, settings)
+    opponent.ask(f"boardsize {size}")  # a program that speaks no GTP is found out here
     seeded = "set_random_seed" if opponent.knows("set_random_seed") else None
     counts = opponent.knows("final_score")
     if not counts:

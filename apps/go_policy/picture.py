@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnapps.apps.go_policy.board import COLUMNS
+from cnnapps.apps.go_policy.board import COLUMNS, from_vertex
 from cnnapps.apps.go_policy.predict import GoResult
 from cnnapps.apps.go_policy.render import star_points
 from cnnapps.core.draw import Colour, text, text_width
@@ -17,6 +17,7 @@ __all__ = ["draw_board"]
 
 FINE = 2
 """Everything is drawn this many times as large and then shrunk: smooth edges, even of numbers."""
+TOP = 10
 PANEL = 300
 MARGIN = 46
 WOOD: Colour = (226, 180, 110)
@@ -33,20 +34,23 @@ NAMED = 0.02
 Pixels = NDArray[np.uint8]
 
 
-def draw_board(result: GoResult, *, top: int = 10, title: str = "", cell: int = 40) -> Pixels:
+def draw_board(
+    result: GoResult, *, top: int | None = None, title: str = "", cell: int = 40
+) -> Pixels:
     """The board of a result -> (H, W, 3) uint8, RGB.
 
     ``cell`` is the distance of two lines in pixels. The colour of a point shows its probability on
     a square-root scale, a number the percentage, a ring the last move; the list on the right has
-    the ``top`` moves. ``title`` may have two lines, in any script.
+    ten moves. With ``top`` both have only so many. ``title`` may have two lines, in any script.
     """
     cv2 = need("cv2", "drawing a board")
     n, scale = result.size, FINE
+    shown = TOP if top is None else top
     step, margin = cell * scale, MARGIN * scale
     lines = [printable(part, 110) for part in title.split("\n") if part][:2]
     head = (16 + 26 * len(lines)) * scale if lines else 0
     board = (n - 1) * step + 2 * margin
-    height = max(board + head, head + (110 + 30 * min(top, len(result.moves))) * scale)
+    height = max(board + head, head + (110 + 30 * min(shown, len(result.moves))) * scale)
     picture = np.full((height, board + PANEL * scale, 3), PAPER, np.uint8)
     picture[head : head + board, :board] = _wood(board)
     canvas = _Canvas(cv2, picture, head + margin, margin, step, n)
@@ -60,12 +64,18 @@ def draw_board(result: GoResult, *, top: int = 10, title: str = "", cell: int = 
         y, x = result.last
         canvas.ring(y, x, (255, 255, 255) if result.stones[y, x] == 1 else (20, 20, 20))
     best = float(result.grid.max()) if result.grid.size else 0.0
-    for y, x in zip(*np.nonzero(result.grid >= LEAST), strict=True):
+    likely = result.grid >= LEAST
+    if top is not None:
+        likely = np.zeros_like(likely)
+        for move in result.moves[:top]:
+            point = from_vertex(move.move, n)
+            likely[divmod(point, n)] = result.grid[divmod(point, n)] >= LEAST
+    for y, x in zip(*np.nonzero(likely), strict=True):
         canvas.heat(int(y), int(x), float(result.grid[y, x]), best)
     for i, line in enumerate(lines):
         size, colour = (20, INK) if i == 0 else (16, FAINT)
         _fitted(picture, line, margin // 2, (30 + 26 * i) * scale, size * scale, colour, i == 0)
-    _panel(picture, result, top, board, head, scale)
+    _panel(picture, result, shown, board, head, scale)
     height, width = picture.shape[0] // scale, picture.shape[1] // scale
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 

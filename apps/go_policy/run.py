@@ -51,6 +51,8 @@ SUFFIXES = {
     ".jpg": "png",
     ".jpeg": "png",
 }
+PICTURES = (".gif", ".bmp", ".webp", ".tif", ".tiff", ".svg", ".pdf")
+"""Suffixes that nobody gives to text."""
 TOP = 10
 FILES_AT_ONCE = 8
 SURPRISING = 5
@@ -123,9 +125,13 @@ def predict_inputs(
         raise click.UsageError("--all-moves and --move exclude each other")
     if all_moves and color is not None:
         raise click.UsageError("--all-moves asks whoever moved: leave out --color")
-    if all_moves and resume:
-        raise click.UsageError("--resume can't complete the table of --all-moves")
     form = chosen_format(form, as_json, output, SUFFIXES, "text")
+    if form != "png" and output and output.lower().endswith(PICTURES):
+        raise click.UsageError(f"-o {output}: pictures are written as .png or .jpg")
+    if all_moves and resume and form != "sgf" and any(map(os.path.isdir, inputs)):
+        raise click.UsageError(
+            "--resume can't complete a folder's table of --all-moves: name its records one by one"
+        )
     predictor = load(
         weights,
         runtime=runtime,
@@ -144,18 +150,19 @@ def predict_inputs(
         limits=_limits(max_bytes, max_nodes, max_depth),
         bytes=ByteLimits(bytes=max_bytes) if max_bytes else ByteLimits(),
         sizes=predictor.check_size,
-        writes=(output or "-") if form == "sgf" else None,
+        output=output or "-",
+        annotates=form == "sgf",
+        replaces=form == "sgf" and [*map(os.path.isdir, inputs)] == [False] and not files_from,
     )
     jobs = _jobs(inputs, typed, reader, size=size, files_from=files_from, shard=shard)
     if form == "png":
-        return _pictures(jobs, predictor, output, top or TOP, all_moves=all_moves)
+        return _pictures(jobs, predictor, output, top, all_moves=all_moves)
     key = {
         "weights": predictor.card.files["model.safetensors"].sha256,
         "inputs": state_of([*inputs, files_from]),
         "options": [move, variation, game, color, top, symmetries, temperature, shard, form],
     }
-    kept = form == "sgf"  # an annotated record may replace the record
-    writer = Writer(output, resume=resume, key=key, inputs=() if kept else inputs)
+    writer = Writer(output, resume=resume, key=key, inputs=() if reader.replaces else inputs)
     folders = {item: dict[str, Tally]() for item in inputs if os.path.isdir(item)}
     screen = writer.name == "stdout" and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     render = _renderer(form, predictor.card.name, top, folders, color=screen)
@@ -198,16 +205,23 @@ class _Reader:
     limits: Limits
     bytes: ByteLimits
     sizes: Callable[[int, object], None]
-    writes: str | None = None
-    """The file that records are written to with the answers in them."""
+    output: str = "-"
+    annotates: bool = False
+    """Whether records are written to ``output`` with the answers in them."""
+    replaces: bool = False
+    """Whether that may be the record itself: it is the only input."""
 
     def jobs(self, name: str, folder: str = "") -> list[Job]:
         """A question for each game that is wanted; one with an error if there is none."""
         source = "stdin" if name == "-" else name
+        itself = self.output != "-" and same_file(self.output, name)
+        if itself and not self.replaces:
+            raise click.UsageError(f"-o {self.output}: is one of the inputs")
         try:
             data = read_bytes(name, limits=self.bytes, name=source)
             collection = read(data, source=source, encoding=self.encoding, limits=self.limits)
-            self._check_text(collection, name)
+            if self.annotates:
+                self._check_loss(collection, itself)
             trees = self._chosen(collection)
         except CnnappsError as error:
             return [Job(name, error=error, place=source)]
@@ -221,19 +235,28 @@ class _Reader:
                 job.value = self._ask(tree, folder, job.place, alone=not several)
             except CnnappsError as error:
                 job.error = error
+                if several and self.annotates:
+                    job.value = tree
             found.append(job)
         return found
 
-    def _check_text(self, collection: Collection, name: str) -> None:
-        """A record that is written anew is UTF-8, which has no place for bytes that are no text."""
-        if self.writes is None or not (lost := collection.unreadable):
-            return
-        what = f"{lost} {'byte that is' if lost == 1 else 'bytes that are'} no text"
-        what += f" in {collection.encoding}"
-        if same_file(self.writes, name):
-            hint = "give --encoding, or another file for -o"
-            raise InputError(collection.source, f"would lose {what}: {hint}")
-        warn(f'{collection.source}: {what}, written as "?"')
+    def _check_loss(self, collection: Collection, itself: bool) -> None:
+        """What is lost by writing the record anew, as SGF in UTF-8; InputError if it has no other
+        place than ``output``.
+        """
+        if itself and collection.form != "sgf":
+            what = f"is {collection.form.upper()} and would become SGF"
+            raise InputError(collection.source, f"{what}: give another file for -o")
+        if itself and collection.claims:
+            what = f"its games are in several encodings ({', '.join(collection.claims)})"
+            raise InputError(collection.source, f"{what}: split it first")
+        if lost := collection.unreadable:
+            what = f"{lost} {'byte that is' if lost == 1 else 'bytes that are'} no text"
+            what += f" in {collection.encoding}"
+            if itself:
+                hint = "give --encoding, or another file for -o"
+                raise InputError(collection.source, f"would lose {what}: {hint}")
+            warn(f'{collection.source}: {what}, written as "?"')
 
     def _chosen(self, collection: Collection) -> list[tuple[int, GameTree]]:
         trees = list(enumerate(collection.trees, 1))
@@ -365,10 +388,10 @@ def _renderer(
         return "\n".join(lines) + "\n"
 
     def as_sgf(job: Job, result: Any) -> str | None:
-        from cnnapps.apps.go_policy.annotate import annotated
+        from cnnapps.apps.go_policy.annotate import annotated, unchanged
 
-        if isinstance(result, Exception):
-            return None
+        if isinstance(result, Exception):  # of a file with several games the others keep it
+            return unchanged(job.value) if isinstance(job.value, GameTree) else None
         return annotated(job.value, result, weights, top or TOP)
 
     return {"json": as_json, "text": as_text, "sgf": as_sgf}[form]
@@ -383,7 +406,9 @@ def title_of(job: Job) -> str:
     record = job.value.record
     if record is None:
         return ""
-    name = "stdin" if job.source == "-" else os.path.basename(job.source)
+    folder = job.value.folder
+    path = os.path.relpath(job.source, folder) if folder else os.path.basename(job.source)
+    name = "stdin" if job.source == "-" else printable(path, 200)
     number = f" [{job.more['game']}]" if job.more else ""
     if not (record.black or record.white):
         return f"{name}{number}"
@@ -446,7 +471,7 @@ def _pictures(
     jobs: Iterator[list[Job]],
     predictor: GoPredictor,
     output: str | None,
-    top: int,
+    top: int | None,
     *,
     all_moves: bool,
 ) -> int:

@@ -155,6 +155,8 @@ class Collection:
     gaps: list[str]
     warnings: tuple[str, ...]
     form: str = "sgf"
+    claims: tuple[str, ...] = ()
+    """The encodings that its games say they are in (CA), if they say several."""
 
     @property
     def text(self) -> str:
@@ -230,18 +232,30 @@ def parse(
     """
     if len(data) > limits.max_bytes:
         raise LimitError(source, f"{len(data)} bytes of game record", "--max-bytes")
-    claimed = _claimed(data)
+    names = _claims(data)
+    claimed = _claimed(names)
     decoded = decode(data, source=source, encoding=encoding, claimed=claimed, faults=_faults)
-    return _Parser(decoded, str(source), limits).collection(data)
+    collection = _Parser(decoded, str(source), limits).collection(data)
+    several = dict.fromkeys(canonical(name) or "" for name in names)
+    if len(several) > 1 and len(collection.trees) > 1 and not decoded.text.isascii():
+        collection.claims = tuple(name for name in several if name)
+    if len(collection.claims) > 1:
+        what = " and ".join(collection.claims)
+        note = f"its games say {what}, all of it was read as {decoded.encoding} (split the file)"
+        collection.warnings = (note, *collection.warnings)
+    return collection
 
 
-def _claimed(data: bytes) -> str | None:
-    """The encoding that the file says it is in.
-
-    Of several claims (other games, broken files) UTF-8 counts first, for it can be checked.
-    """
+def _claims(data: bytes) -> list[str]:
+    """The encodings that a file says it is in: every CA."""
     game = _GAME.search(data)
-    names = [name.decode("latin-1") for name in _CHARSET.findall(data, game.start() if game else 0)]
+    return [name.decode("latin-1") for name in _CHARSET.findall(data, game.start() if game else 0)]
+
+
+def _claimed(names: Sequence[str]) -> str | None:
+    """The claim to begin with: of several (other games, broken files) UTF-8, for it can be checked,
+    else the first that is known.
+    """
     known = [name for name in names if canonical(name)]
     if any(canonical(name) == "utf-8" for name in set(known)):
         return "utf-8"
@@ -307,10 +321,17 @@ class _Parser:
         if not trees:
             raise InputError(self.source, f'no game record: no "(;" in {len(data)} bytes')
         collection.gaps.append(self.text[at:])
+        self._check_for_game(collection)
         if collection.gaps[-1].strip(_BLANK):
             self.warnings.add("other text after the game", at)
         collection.warnings = self.decoded.notes + self.warnings.lines()
         return collection
+
+    def _check_for_game(self, collection: Collection) -> None:
+        """InputError where "(;" stands in text of another kind: in a web page, a program."""
+        other = bool(self.warnings.lines()) or any(gap.strip(_BLANK) for gap in collection.gaps)
+        if other and not any(_has_property(tree.root) for tree in collection.trees):
+            raise InputError(self.source, 'no game record: "(;" without a property of SGF')
 
     def _start(self, at: int) -> int | None:
         """Where the next game begins."""
@@ -450,6 +471,25 @@ class _Parser:
 
     def _byte(self, index: int) -> int:
         return self.decoded.byte_offset(index)
+
+
+_STANDARD = frozenset(
+    "AB AE AN AP AR AW B BL BM BR BT C CA CP CR DD DM DO DT EV FF FG GB GC GM GN GW HA HO IT KM KO "  # noqa: SIM905
+    "LB LN MA MN N OB ON OT OW PB PC PL PM PW RE RO RU SL SO SQ ST SZ TB TE TM TR TW UC US V VW W "
+    "WL WR WT".split()
+)
+"""The properties of FF[4], and CR, M, L and TE of older records."""
+
+
+def _has_property(root: Node) -> bool:
+    """Whether any node of the tree has a property of the standard."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if any(item.name in _STANDARD for item in node.properties):
+            return True
+        stack.extend(node.children)
+    return False
 
 
 class _Growing:
@@ -620,9 +660,11 @@ def mark(node: Node, name: str, points: Iterable[Point]) -> None:
 
 
 def comment(node: Node, text: str) -> None:
-    """Add a comment (C), below one that stands there already."""
+    """Add a comment (C), below one that stands there already, unless it is in that."""
     old = node.values("C")
-    node.set("C", ["\n\n".join([*old, escape(text)])])
+    fresh = escape(text)
+    if not any(fresh in one for one in old):
+        node.set("C", ["\n\n".join([*old, fresh])])
 
 
 def add_variation(

@@ -29,6 +29,7 @@ from cnnapps.core.command import (
     parse_shard,
 )
 from cnnapps.core.errors import InputError
+from cnnapps.core.files import write_bytes
 
 SCRIPT = Path(__file__).with_name("demo_app.py")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2] / ".dev")}
@@ -289,6 +290,28 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     demo("upper", "a.txt", "-o", "link", cwd=tmp_path)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "elsewhere" / "out").read_bytes().startswith(b"# one header line\nLINE 0")
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    path.chmod(0o600)
+    writer = Writer(str(path))
+    writer.write("new")
+    writer.close()
+    assert path.read_text() == "new\n" and path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+def test_a_write_protected_file_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("old")
+    path.chmod(0o400)
+    with pytest.raises(PermissionError):
+        Writer(str(path))
+    with pytest.raises(PermissionError):
+        write_bytes(path, b"new")
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_file_is_not_replaced_by_nothing(tmp_path: Path) -> None:

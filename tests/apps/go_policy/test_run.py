@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from cnnapps.__main__ import main
 from cnnapps.apps.go_policy import GoPredictor
+from cnnapps.apps.go_policy.picture import draw_board
 from cnnapps.apps.go_policy.records import main_line, read
 from cnnapps.core.media import read_bytes
 
 ONE = ["--symmetries", "1"]
 GAME = "(;GM[1]SZ[19]PB[a];B[pd];W[dp])"
+GIB = (Path(__file__).parents[2] / "data/go/sabaki-gib-utf8.gib").read_bytes()
 TWO = "(;GM[1]SZ[19]PB[one];B[pd];W[dp])(;GM[1]SZ[9]PB[two];B[ee];W[cc])"
 
 
@@ -109,6 +113,106 @@ def test_the_other_games_of_a_file_are_kept(tmp_path: Path) -> None:
     assert code == 0 and len(read(out.encode()).trees) == 2
 
 
+def test_games_that_can_not_be_answered_stay_in_their_file(tmp_path: Path) -> None:
+    game = record(tmp_path, TWO + "(;SZ[5]C[mine];B[cc])(;SZ[9]C[bad];B[zz])")
+    code, _, err = run(str(game), "--all-moves", *ONE, "-o", str(game))
+    assert code == 1 and err.count("\n") == 2
+    trees = read(game.read_bytes()).trees
+    assert len(trees) == 4
+    assert [tree.root.text("C") for tree in trees[2:]] == ["mine", "bad"]
+
+
+def test_text_around_a_game_stays_beside_it(tmp_path: Path) -> None:
+    game = record(tmp_path, "note to self: keep\n(;SZ[9];B[ee])\nmy remarks\n")
+    assert run(str(game), *ONE, "-o", str(game))[0] == 0
+    text = game.read_text()
+    assert text.startswith("note to self: keep\n(;") and text.endswith(")\nmy remarks\n")
+    assert "LB[" in text
+
+
+@pytest.mark.parametrize("more", [["--format", "sgf"], ["--all-moves", "--json"]])
+def test_the_output_is_none_of_several_inputs(tmp_path: Path, more: list[str]) -> None:
+    game, five = record(tmp_path, GAME), record(tmp_path, "(;SZ[5];B[cc])", "five.sgf")
+    for given in ([str(game), str(five)], [str(tmp_path)]):
+        code, _, err = run(*given, *ONE, *more, "-o", str(five))
+        assert code == 2 and "is one of the inputs" in err
+        assert five.read_text() == "(;SZ[5];B[cc])"
+
+
+def test_games_in_several_encodings_are_told_and_not_written_over(tmp_path: Path) -> None:
+    game = tmp_path / "two.sgf"
+    data = "(;CA[gb18030]SZ[9]PB[古力];B[ee])".encode("gb18030")
+    data += "(;CA[UTF-8]SZ[9]PB[柯洁];B[cc])".encode()
+    game.write_bytes(data)
+    code, _, err = run(str(game), *ONE, "-o", str(game))
+    assert code == 1 and "in several encodings (gb18030, utf-8)" in err
+    assert game.read_bytes() == data
+    code, _, err = run(str(game), *ONE)
+    assert code == 0 and "its games say gb18030 and utf-8" in err
+
+
+def test_a_record_of_another_format_is_not_replaced_by_sgf(tmp_path: Path) -> None:
+    game = tmp_path / "game.gib"
+    game.write_bytes(GIB)
+    code, _, err = run(str(game), *ONE, "--format", "sgf", "-o", str(game))
+    assert code == 1 and "is GIB and would become SGF" in err
+    assert game.read_bytes() == GIB
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<script>for(;;){}</script>", "int main(void) { for(;;) {} }", "see (;) and (;X[1])"],
+)
+def test_programs_and_pages_are_no_games(tmp_path: Path, text: str) -> None:
+    code, out, err = run(str(record(tmp_path, text)), *ONE)
+    assert code == 1 and out == "" and "no game record" in err
+
+
+def test_an_empty_game_is_one(tmp_path: Path) -> None:
+    assert run(str(record(tmp_path, "(;)")), *ONE)[0] == 0
+
+
+def test_annotating_again_adds_no_second_comment(tmp_path: Path) -> None:
+    game = record(tmp_path, GAME)
+    for _ in range(2):
+        assert run(str(game), "--all-moves", *ONE, "-o", str(game))[0] == 0
+    once = game.read_bytes()
+    assert run(str(game), "--all-moves", *ONE, "-o", str(game))[0] == 0
+    assert game.read_bytes() == once
+    assert (main_line(read(once).trees[0]), once.count(b"how often"))[1] == 1
+
+
+def test_other_pictures_are_not_text_in_disguise(tmp_path: Path) -> None:
+    code, _, err = run(str(record(tmp_path, GAME)), "-o", str(tmp_path / "x.gif"))
+    assert code == 2 and "pictures are written as .png or .jpg" in err
+
+
+def test_a_folder_tells_its_records_apart(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        record(tmp_path / name, GAME)
+    _, out, _ = run(str(tmp_path), *ONE)
+    assert "a/game.sgf" in out and "b/game.sgf" in out
+
+
+def test_all_moves_of_records_can_be_resumed_and_of_a_folder_not(tmp_path: Path) -> None:
+    game, out = record(tmp_path, GAME), tmp_path / "out.jsonl"
+    assert run(str(game), "--all-moves", *ONE, "--json", "-o", str(out), "--resume")[0] == 0
+    code, _, err = run(str(tmp_path), "--all-moves", *ONE, "--json", "-o", str(out), "--resume")
+    assert code == 2 and "name its records" in err
+
+
+def test_top_limits_what_is_painted(one: GoPredictor) -> None:
+    result = one(main_line(read(GAME.encode()).trees[0]))
+    whole = draw_board(result)
+    few = draw_board(result, top=1)
+    assert (whole[:700, :700] != few[:700, :700]).any()
+    none = dataclasses.replace(result, grid=np.zeros_like(result.grid))
+    changed = (few[100:700, :700] != draw_board(none, top=1)[100:700, :700]).any(2)
+    y, x = np.nonzero(changed)
+    assert len(y) and np.ptp(y) < 45 and np.ptp(x) < 45  # one point
+
+
 def test_typed_moves_are_written_as_moves_and_answered_alike(
     tmp_path: Path, one: GoPredictor
 ) -> None:
@@ -198,6 +302,17 @@ def test_a_file_that_can_not_be_measured_costs_itself_its_name_and_the_exit_code
     assert code == 1 and "on 2 moves" in out
     lines = err.splitlines()
     assert len(lines) == 2 and "b.sgf" in lines[0] and "c.sgf" in lines[1]
+
+
+@pytest.mark.parametrize("row", ["7", "2\t2\tddpp\t", "2\t9\tddpp\tdp", "2\tx\tddpp\tdp"])
+def test_a_row_without_a_question_is_left_out(tmp_path: Path, row: str) -> None:
+    table = tmp_path / "t.tsv"
+    good = b"1\t2\tddpp\tdp\n"
+    head = b"\xef\xbb\xbfgame\tmoves_played\tmoves\tnext_move\n"
+    table.write_bytes(head + good + row.encode() + b"\n" + good.replace(b"1\t", b"\xff\t", 1))
+    code, out, err = run("evaluate", str(table), *ONE, "--json")
+    assert code == 1 and json.loads(out)["n"] == 2
+    assert err.count("\n") == 1 and "line 3: left out" in err
 
 
 def test_a_bad_line_of_a_table_costs_itself_too(tmp_path: Path) -> None:
