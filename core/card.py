@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnnapps.core.errors import WeightsError
+from cnnapps.core.errors import WeightsError, printable
 from cnnapps.core.results import from_dict, to_dict
 
 __all__ = ["Card", "FileEntry", "Metric", "Source", "Tensor"]
@@ -129,6 +129,11 @@ class Card:
             sizes = [n for n in tensor.shape if isinstance(n, int)]
             if not _DTYPE.match(tensor.dtype) or min(sizes, default=0) < 0:
                 raise WeightsError(source, f"card.json: bad dtype or shape of {name}")
+        if len(set(self.labels)) < len(self.labels):
+            raise WeightsError(source, "card.json names a label twice")
+        for label in self.labels:  # an answer is one line
+            if printable(label, 10_000) != label:
+                raise WeightsError(source, f"card.json has the impossible label {label!r}")
         if not self.files:
             raise WeightsError(source, "card.json lists no files")
         for place, entry in self.files.items():

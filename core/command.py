@@ -440,6 +440,8 @@ class Writer:
             with self._named():
                 check_writable(self._output)
                 self._file = _own(self._part)
+            if resume and "-" in inputs:
+                raise click.UsageError("--resume can't see whether stdin is the same: give a file")
             self._begin(json.loads(json.dumps({"run": key})), resume)
 
     def _begin(self, head: dict[str, Any], resume: bool) -> None:
@@ -448,13 +450,21 @@ class Writer:
 
         size = 0
         note = self._part + ".json"
+        there = os.fstat(self._file.fileno()).st_size
+        if not resume and there:
+            warn(f"{self._part}: of a run that was stopped, begun again (--resume goes on with it)")
+        if resume and not os.path.exists(note):
+            if there:
+                raise InputError(self._part, "has lost its .json, which says what is done")
+            if os.path.exists(self._output or ""):
+                os.unlink(self._part)
+                raise InputError(self.name, "is complete: there is no run to go on with")
         if resume and os.path.exists(note):
             records = _read_records(note)
             if records[0] != head:
                 raise InputError(
                     self._part, "belongs to another run (other weights, inputs or options)"
                 )
-            there = os.fstat(self._file.fileno()).st_size
             self.done, size, self.failed = next(
                 (r for r in reversed(records[1:]) if r[1] <= there), (0, 0, 0)
             )

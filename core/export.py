@@ -28,6 +28,7 @@ from cnnapps.core.card import Card, FileEntry
 from cnnapps.core.card import Tensor as TensorCard
 from cnnapps.core.errors import TrainingError, WeightsError, need
 from cnnapps.core.files import check_replaceable, replace_folder, write_bytes
+from cnnapps.core.progress import warn
 from cnnapps.core.version import __version__
 from cnnapps.core.weights import open_weights, tensor_spans
 
@@ -89,6 +90,8 @@ def export(
         versions=_versions(),
     )
     # The folder stands beside the final one while it is checked: "../shared/x" must resolve.
+    if (target / "card.json").exists():
+        warn(f"{target}: replaces the weights that are there")
     with replace_folder(target) as draft:
         for name, data in written.items():
             write_bytes(draft / name, data)
@@ -131,7 +134,10 @@ def round_to_half(net: nn.Module) -> None:
             if tensor.is_floating_point():
                 half = tensor.half()
                 if not bool(torch.isfinite(half).all()):
-                    raise TrainingError(f"{name} has values that float16 can't hold")
+                    raise TrainingError(
+                        f"{name} has values that float16 can't hold: the training diverged "
+                        "(a smaller --set lr)"
+                    )
                 tensor.copy_(half)
 
 

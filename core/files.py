@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -65,19 +66,28 @@ def sync_folder(folder: Path) -> None:
 def check_replaceable(target: str | os.PathLike[str]) -> None:
     """InputError unless ``target`` is free, empty or a weights folder: ask before a long run."""
     path = Path(target)
-    if os.path.lexists(path) and not (
-        path.is_dir() and ((path / "card.json").is_file() or not any(path.iterdir()))
-    ):
+    if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
+        return
+    if _listed(path) is None:
         raise InputError(target, "exists and is not a weights folder; choose another name")
+
+
+def _listed(folder: Path) -> set[str] | None:
+    """The files that a weights folder's card names, and the card; None if it is no such folder."""
+    try:
+        card = json.loads((folder / "card.json").read_bytes())
+        return {"card.json", *map(str, card["files"])} if card["format"] == 1 else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 @contextlib.contextmanager
 def replace_folder(target: Path) -> Iterator[Path]:
     """A fresh folder beside ``target`` that takes its place when the block ends well.
 
-    Files that the old folder has and the new one lacks go away with it. A folder can't be replaced
-    in one step; a kill in between leaves the new one whole under its temporary name. Only a weights
-    folder or an empty one is ever replaced: InputError otherwise.
+    Files of the old weights that the new ones lack go away; what else lies there moves along. A
+    folder can't be replaced in one step; a kill in between leaves the new one whole under its
+    temporary name. Only a weights folder or an empty one is ever replaced: InputError otherwise.
     """
     check_replaceable(target)
     target = Path(os.path.realpath(target))  # a link stays one: what it points to is replaced
@@ -87,6 +97,7 @@ def replace_folder(target: Path) -> Iterator[Path]:
     try:
         yield draft
         if target.exists():
+            _copy_others(target, draft)
             os.replace(target, old)
         os.replace(draft, target)
         sync_folder(target.parent)
@@ -96,6 +107,18 @@ def replace_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _copy_others(old: Path, new: Path) -> None:
+    """Put into ``new`` what lies in the weights folder ``old`` and belongs to no weights."""
+    listed = _listed(old) or set()
+    for item in old.iterdir():
+        if item.name in listed or os.path.lexists(new / item.name):
+            continue
+        if item.is_dir() and not item.is_symlink():
+            shutil.copytree(item, new / item.name, symlinks=True)
+        else:
+            shutil.copy2(item, new / item.name, follow_symlinks=False)
 
 
 def _beside(target: Path, suffix: str) -> Path:

@@ -6,6 +6,7 @@ stdout stays clean, and a stderr that is closed or full never ends a run.
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 from types import TracebackType
@@ -83,10 +84,10 @@ class Progress:
         if note:
             parts.append(note)
         parts.append(f"{rate:.3g}/s")
-        if self.total and rate > 0:
-            left = (self.total - self.done) / rate
-            if share is not None and self._first is not None and share > self._first:
-                left = min(left, spent * (1 - share) / (share - self._first))
+        left = (self.total - self.done) / rate if self.total and rate > 0 else math.inf
+        if share is not None and self._first is not None and share > self._first:
+            left = min(left, spent * (1 - share) / (share - self._first))
+        if left < math.inf:
             parts.append(f"{left:.0f} s left")
         return ", ".join(parts)
 

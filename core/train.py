@@ -283,7 +283,9 @@ def train(
                 checkpoints.save(step, parts.state() | more)
 
         reason = "finished"
-        progress = Progress(recipe.steps, "training", quiet=quiet or not world.first, start=step)
+        endless = recipe.steps == _RANGES["steps"][1]  # the minutes decide
+        known = 0 if endless else recipe.steps
+        progress = Progress(known, "training", quiet=quiet or not world.first, start=step)
         with _stop_signals() as stop, progress:
             while step < recipe.steps:
                 if recipe.patience and judge.stale >= recipe.patience:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from cnnapps.apps.go_policy.charset import Decoded, decode
 from cnnapps.apps.go_policy.sgf import (
     DEFAULT_LIMITS,
     MAX_SIZE,
@@ -27,6 +26,7 @@ from cnnapps.apps.go_policy.sgf import (
     handicap_points,
     to_sgf,
 )
+from cnnapps.core.charset import Decoded, decode
 from cnnapps.core.errors import InputError, LimitError
 
 __all__ = ["Form", "read_foreign", "recognise"]

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from cnnapps.apps.go_policy.charset import ESCAPED, Decoded, canonical, decode
+from cnnapps.core.charset import ESCAPED, Decoded, canonical, decode
 from cnnapps.core.errors import InputError, LimitError, printable
 
 __all__ = [
@@ -331,7 +331,9 @@ class _Parser:
         """InputError where "(;" stands in text of another kind: in a web page, a program."""
         other = bool(self.warnings.lines()) or any(gap.strip(_BLANK) for gap in collection.gaps)
         if other and not any(_has_property(tree.root) for tree in collection.trees):
-            raise InputError(self.source, 'no game record: "(;" without a property of SGF')
+            raise InputError(
+                self.source, f"no game record: no property of SGF in {len(collection.data)} bytes"
+            )
 
     def _start(self, at: int) -> int | None:
         """Where the next game begins."""

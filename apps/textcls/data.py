@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnapps.core.encoding import guess_encoding
+from cnnapps.core.charset import ESCAPED, RARER, decode
 from cnnapps.core.errors import InputError, printable
 from cnnapps.core.limits import DEFAULT, Limits, check
 from cnnapps.core.media import DAMAGED, HEAD, PACKED, open_source, unpacker
@@ -171,7 +171,7 @@ def read_dataset(
 
     def text_of(path: str | os.PathLike[str]) -> str:
         text, encodings[os.fspath(path)], hashes[os.fspath(path)] = _read_text(
-            path, encoding, limits
+            path, encoding, limits, notes
         )
         return text
 
@@ -201,33 +201,43 @@ def read_dataset(
 
 
 def _read_text(
-    path: str | os.PathLike[str], encoding: str | None, limits: Limits
+    path: str | os.PathLike[str], encoding: str | None, limits: Limits, notes: list[str]
 ) -> tuple[str, str, str]:
-    """The text of a file, line ends as LF; the encoding it was in; the sha256 of its bytes."""
+    """The text of a file, line ends as LF; the encoding it was in; the sha256 of its bytes.
+
+    Bytes that don't fit a guessed encoding become U+FFFD, with a note; InputError where they don't
+    fit the given one.
+    """
     name = os.fspath(path)
     stream, _ = open_source(path)
     with stream as file:
         raw: bytes = file.read(limits.bytes + 1)
     check(name, "bytes", len(raw), limits)
     data = _unpacked(name, raw, limits)
-    mark = 0
     if encoding is None:
-        encoding, mark = guess_encoding(data)
-    elif data.startswith(b"\xef\xbb\xbf") and encoding.lower().replace("-", "") == "utf8":
-        mark = 3
-    try:
-        text = data[mark:].decode(encoding)
-    except LookupError:
-        raise InputError(name, f"unknown encoding {encoding!r}") from None
-    except UnicodeDecodeError as error:
-        if encoding != "cp1252":
-            line = data[: error.start].count(b"\n") + 1
-            raise InputError(
-                f"{name}:{line}", f"is not {encoding} (byte {error.start}); use --encoding"
-            ) from error
-        text, encoding = data.decode("latin-1"), "latin-1"
+        guess = decode(data, also=RARER)
+        text, encoding = guess.text, guess.encoding
+        if bad := ESCAPED.search(text):
+            line = text[: bad.start()].count("\n") + 1
+            notes.append(f"{name}: bytes that are not {encoding}, the first in line {line}")
+            text = ESCAPED.sub("\ufffd", text)
+    else:
+        mark = 3 if data.startswith(b"\xef\xbb\xbf") and _is_utf8(encoding) else 0
+        try:
+            text = data[mark:].decode(encoding)
+        except LookupError:
+            raise InputError(name, f"unknown encoding {encoding!r}") from None
+        except UnicodeError as error:
+            start = getattr(error, "start", 0)
+            line = data[:start].count(b"\n") + 1
+            reason = f"is not {encoding} (byte {start}); use --encoding"
+            raise InputError(f"{name}:{line}", reason) from error
     plain = text.replace("\r\n", "\n").replace("\r", "\n")
     return plain, encoding, hashlib.sha256(raw).hexdigest()
+
+
+def _is_utf8(encoding: str) -> bool:
+    return encoding.lower().replace("-", "").replace("_", "") == "utf8"
 
 
 def _unpacked(name: str, raw: bytes, limits: Limits) -> bytes:
@@ -619,8 +629,7 @@ class Report:
         if set(self.encodings) - {"utf-8"}:
             used = ", ".join(f"{k} ({n} files)" for k, n in self.encodings.items())
             lines.append(f"encodings: {used}")
-            if "cp1252" in self.encodings:
-                lines.append("cp1252 is the last guess: if letters look wrong, name --encoding")
+            lines.append("encodings are guessed: if letters look wrong, name --encoding")
         if self.several:
             lines.append("several labels a text: each label is a yes or no of its own")
         return "\n".join([*lines, *self.notes])
@@ -676,7 +685,10 @@ def folds(labels: Sequence[Any], parts: int, seed: int) -> np.ndarray:
 
 
 def stratified(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset]:
-    """(rest, part): ``share`` of each class in the part, rows with one text never on both sides."""
+    """(rest, part): ``share`` of each class in the part, rows with one text never on both sides.
+
+    A label that only the part would have stays in the rest: it can be learned, if not measured.
+    """
     keys = [normalise(text) for text in data.texts]
     first: dict[str, int] = {}
     for i, key in enumerate(keys):
@@ -684,6 +696,11 @@ def stratified(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset
     heads = list(first.values())
     fold = folds([data.labels[i] for i in heads], max(2, round(1 / share)), seed)
     chosen = {keys[i] for i, f in zip(heads, fold, strict=True) if f == 0}
+    left = {x for i, key in enumerate(keys) if key not in chosen for x in data.labels[i]}
+    for i, key in enumerate(keys):
+        if key in chosen and not left.issuperset(data.labels[i]):
+            chosen.remove(key)
+            left.update(data.labels[i])
     inside = [i for i, key in enumerate(keys) if key in chosen]
     outside = [i for i, key in enumerate(keys) if key not in chosen]
     return data.take(outside), data.take(inside)
@@ -707,7 +724,7 @@ def phrases(path: str | os.PathLike[str]) -> list[tuple[str, int]]:
     Every node of every tree, in lower case; the first label of a phrase counts. The training trees
     give 156,817 (Socher et al. 2013; the counts of Kim's own code).
     """
-    text, _, _ = _read_text(path, "utf-8", DEFAULT)
+    text, _, _ = _read_text(path, "utf-8", DEFAULT, [])
     found: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():

@@ -168,6 +168,9 @@ def train_on(
             if world.first:
                 click.echo(str(text))
 
+        hint = None if everything.several else _hint(everything)
+        if hint:
+            say(f"warning: {hint}")
         parts = _parts(everything, dev, test, read, seed)
         say(corpus.report(_labelled(parts)))
         leaks = corpus.overlap(parts.test.texts, parts.train.texts)
@@ -183,6 +186,11 @@ def train_on(
         parts = parts.renamed(begin.aliases)
         everything = everything.renamed(begin.aliases)
         _check_classes(parts, classes)
+        rare = sorted(set(classes) - {x for row in parts.test.labels for x in row})
+        if rare and test is None and len(parts.test):
+            shown = ", ".join(printable(x, 40) for x in rare[:5])
+            more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
+            say(f"warning: no text of the test part has the label {shown}{more}")
         if folds:
             _cross_validate(everything, folds, begin, classes, recipe, runs, device, say)
         if autotune:
@@ -204,6 +212,21 @@ def _check_classes(parts: Parts, classes: tuple[str, ...]) -> None:
             raise InputError(
                 "labels", f"only in the {name} part, none to learn from in training: {shown}"
             )
+
+
+_SEPARATORS = (";", "|", ",", "/")
+
+
+def _hint(data: Dataset) -> str | None:
+    """What is odd about labels that are hardly ever the same; None where nothing is."""
+    distinct = {x for row in data.labels for x in row}
+    if len(distinct) <= max(20, len(data) // 4):
+        return None
+    for sign in _SEPARATORS:
+        parts = {p.strip() for x in distinct for p in x.split(sign)}
+        if sum(sign in x for x in distinct) > len(distinct) / 2 and len(parts) < len(distinct) / 2:
+            return f'labels look like lists: --label-separator "{sign}"?'
+    return f"{len(distinct)} labels for {len(data)} texts: the right column? (--label-column)"
 
 
 def _labelled(parts: Parts) -> Dataset:
@@ -309,7 +332,8 @@ def _table_of(weights: Weights) -> np.ndarray:
     """The word table of a weights folder in float32."""
     tensors = weights.tensors()
     if weights.card.net != "kim-cnn":
-        raise WeightsError(weights.folder, f"a {weights.card.net} can't be trained further here")
+        what = f"is a {weights.card.net}: no training goes on from it"
+        raise WeightsError(weights.card.name, f"{what} (--from default does)")
     scale = tensors["table.scale"].astype(np.float32)
     return tensors["table.codes"].astype(np.float32) * scale
 
@@ -350,6 +374,7 @@ def _from_weights(weights: Weights, classes: tuple[str, ...], recipe: TextRecipe
     import torch
 
     card = weights.card
+    table = _table_of(weights)
     units = read_units(weights.files)
     named = {card.aliases.get(c, c) for c in classes}
     together = (*card.labels, *sorted(named - set(card.labels)))
@@ -361,7 +386,7 @@ def _from_weights(weights: Weights, classes: tuple[str, ...], recipe: TextRecipe
         word_dropout=recipe.word_dropout,
     )
     assert isinstance(net.table, WordTable)
-    net.table.load(torch.from_numpy(_table_of(weights)))
+    net.table.load(torch.from_numpy(table))
     tensors = {n: torch.from_numpy(t.astype(np.float32)) for n, t in weights.tensors().items()}
     with torch.no_grad():
         for name, parameter in net.named_parameters():

@@ -124,6 +124,9 @@ class TextPredictor:
             raise WeightsError(weights.folder, f"card.json: impossible widths {self.widths}")
         self._grams = read_grams(weights.files, len(card.labels))
         self._tensors = weights.tensors()  # views of the bytes that are in memory anyway
+        outputs = self._tensors.get("output.bias")
+        if outputs is None or len(outputs) != len(card.labels):
+            raise WeightsError(weights.folder, "labels and outputs of the net differ in number")
         if card.arguments.get("units") != len(self._units):
             raise WeightsError(weights.folder, "units and word table differ in length")
 
@@ -137,7 +140,13 @@ class TextPredictor:
         if isinstance(texts, str):
             raise TypeError("batch takes several texts; call the predictor with one")
         source = iter(texts)
+        done = 0
         while chunk := list(islice(source, size)):
+            for i, text in enumerate(chunk, done + 1):
+                if not isinstance(text, str):
+                    what = type(text).__name__
+                    raise TypeError(f"a text is a str, not a {what} (text {i} of the batch)")
+            done += len(chunk)
             for text, logits in zip(chunk, self.logits(chunk), strict=True):
                 yield self._result(text, logits)
 

@@ -193,6 +193,10 @@ def evaluate_on(
         encoding=encoding,
         limits=replace(DEFAULT, bytes=max_bytes or DEFAULT.bytes),
     )
+    if encoding is None:
+        for name, found in data.encodings.items():
+            if not found.startswith("utf"):
+                warn(f"{name}: not UTF-8, read as {found} (--encoding NAME where that is wrong)")
     for note in data.notes:
         if not note.endswith("text from 'text', label from 'label'"):  # nothing was guessed
             warn(note)

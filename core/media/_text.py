@@ -11,11 +11,13 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
 
+from cnnapps.core.charset import RARER, decode
 from cnnapps.core.encoding import MARKS, unmarked_utf16
 from cnnapps.core.errors import InputError
 from cnnapps.core.limits import DEFAULT, Limits, check
 from cnnapps.core.media._packed import DAMAGED, PACKERS, unpacker
 from cnnapps.core.media._source import BLOCK, Read, Source, open_source, reader, with_first
+from cnnapps.core.progress import warn
 
 
 class Line(NamedTuple):
@@ -56,9 +58,11 @@ def text_blocks(
 
     - UTF-8 with damage, if other lines are good UTF-8 with more than ASCII in them (a line whose
       odd bytes all stand alone came from elsewhere and is read as Windows-1252);
-    - else GB18030, if most characters would be common Chinese ones (it then holds for all lines
-      from there on, since two Chinese characters can look like UTF-8);
-    - else Windows-1252, or Latin-1 where that has no character, for the lines that aren't UTF-8.
+    - else what charset.py finds most probable: an encoding of East Asia then holds for all lines
+      from there on (two Chinese characters can look like UTF-8), one with a byte a character for
+      the lines that aren't UTF-8 (Latin-1 for Windows-1252 where that has no character).
+
+    A line on stderr says what was decided.
 
     Bytes that fit no character become U+FFFD: the number of lines never changes, and what was
     damaged can be seen. gzip, xz and bzip2 are unpacked; InputError for other files that are known
@@ -104,12 +108,14 @@ def _text_blocks(
         if first.startswith(mark) and encoding in (None, marked, marked[:6]):
             first, encoding = first[len(mark) :], marked
             break
+    if encoding in ("utf-16", "utf-32"):  # without a mark, as most systems store it
+        encoding += "-le"
     if encoding is None and _is_file(stream):  # a pipe's first block may be any part of a line
         encoding = unmarked_utf16(first)
     read = with_first(first, read)
     if encoding is not None and not _splits_at_lf(encoding):
         read, encoding = _as_utf8(read, encoding), "utf-8"
-    decoder = _Decoder(encoding, _is_file(stream))
+    decoder = _Decoder(encoding, _is_file(stream), called)
     number = 1
     for chunk in _chunks(read, limits):
         if isinstance(chunk, int):
@@ -261,7 +267,8 @@ def _split(chunk: bytes) -> list[bytes]:
 class _Decoder:
     """Chunks of whole lines to texts; remembers what the source turned out to be."""
 
-    def __init__(self, encoding: str | None, is_file: bool) -> None:
+    def __init__(self, encoding: str | None, is_file: bool, called: str) -> None:
+        self._called = called
         self._whole = encoding  # how every line is read, once that is known
         self._single = ""  # how a line is read that is not UTF-8
         self._is_file = is_file
@@ -290,7 +297,7 @@ class _Decoder:
         if self._is_file and not self._single:
             self._decide(_split(chunk))
             return self._all_at_once(chunk)
-        if self._single in ("cp1252", "latin-1") and not _MAYBE_UTF8.search(chunk):
+        if self._single not in ("", "utf-8") and not _MAYBE_UTF8.search(chunk):
             return chunk.decode(self._single, "replace")
         return None
 
@@ -311,27 +318,27 @@ class _Decoder:
     def _decide(self, lines: list[bytes]) -> None:
         bad = [line for line in lines if not _is_utf8(line)]
         good = sum(1 for line in lines if not line.isascii()) - len(bad)
-        if self._seen or good >= len(bad):
+        together = b"\n".join(bad)
+        found = "utf-8"
+        if not self._seen and good < len(bad):
+            found = decode(together, also=RARER).encoding
+        if found.startswith("utf"):
             self._single = "utf-8"
-        elif _is_chinese(b"\n".join(bad)):
-            self._whole = "gb18030"
+            warn(f"{self._called}: some bytes are not UTF-8")
+            return
+        if found == "cp1252" and _NOT_1252.search(together):
+            found = "latin-1"
+        if found in _EAST_ASIA:
+            self._whole = found
         else:
-            self._single = "latin-1" if _NOT_1252.search(b"".join(bad)) else "cp1252"
+            self._single = found
+        warn(f"{self._called}: not UTF-8, read as {found} (--encoding NAME where that is wrong)")
 
 
 _DAMAGED_UTF8 = re.compile(rb"[\x80-\xff]{2}|[\xc2-\xf4]\Z")  # two in a row, or cut at the end
 _MAYBE_UTF8 = re.compile(rb"[\xc2-\xf4][\x80-\xbf]")
 _NOT_1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
-# A character of GB18030: common (punctuation, GB 2312 level 1), four bytes, two bytes, or none.
-_GB18030 = re.compile(
-    rb"([\xa1-\xa3\xb0-\xd7][\xa1-\xfe])|[\x81-\xfe][0-9][\x81-\xfe][0-9]"
-    rb"|[\x81-\xfe][\x40-\x7e\x80-\xfe]|[\x80-\xff]"
-)
-
-
-def _is_chinese(data: bytes) -> bool:
-    found = _GB18030.findall(data)
-    return sum(1 for common in found if common) > 0.6 * len(found)
+_EAST_ASIA = ("gb18030", "cp932", "cp949", "cp950", "euc_jp")
 
 
 def _is_utf8(data: bytes) -> bool:

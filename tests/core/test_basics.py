@@ -195,13 +195,16 @@ def test_a_failed_write_leaves_the_old_bytes_and_no_draft(tmp_path: Path) -> Non
         write_bytes(tmp_path, b"x")
 
 
+OLD = '{"format": 1, "files": {"gone.txt": {}}}'
+
+
 @pytest.mark.parametrize("old", ["missing", "empty", "weights"])
 def test_a_folder_takes_the_place_of_an_old_one(tmp_path: Path, old: str) -> None:
     target = tmp_path / "deep" / "weights"
     if old != "missing":
         target.mkdir(parents=True)
     if old == "weights":
-        (target / "card.json").write_text("{}")
+        (target / "card.json").write_text(OLD)
         (target / "gone.txt").write_text("old")
     with replace_folder(target) as draft:
         assert draft.parent == target.parent, "../shared must resolve"
@@ -218,28 +221,40 @@ def test_a_failure_in_the_block_changes_nothing(
     target = tmp_path / "weights"
     if old == "weights":
         target.mkdir()
-        (target / "card.json").write_text("old")
+        (target / "card.json").write_text(OLD)
     with pytest.raises(kind), replace_folder(target) as draft:
         (draft / "card.json").write_text("new")
         raise kind
     assert os.listdir(tmp_path) == (["weights"] if old == "weights" else [])
     if old == "weights":
-        assert (target / "card.json").read_text() == "old"
+        assert (target / "card.json").read_text() == OLD
 
 
 def test_when_the_new_folder_cannot_move_in_the_old_one_comes_back(tmp_path: Path) -> None:
     target = tmp_path / "weights"
     target.mkdir()
-    (target / "card.json").write_text("old")
+    (target / "card.json").write_text(OLD)
     with pytest.raises(OSError), replace_folder(target) as draft:
         draft.rmdir()  # as if the disk had lost it
-    assert (target / "card.json").read_text() == "old"
+    assert (target / "card.json").read_text() == OLD
     assert os.listdir(tmp_path) == ["weights"]
+
+
+def test_what_else_lies_in_a_weights_folder_moves_along(tmp_path: Path) -> None:
+    target = tmp_path / "weights"
+    (target / "more").mkdir(parents=True)
+    for name in ("notes.md", "more/thesis.tex", "gone.txt"):
+        (target / name).write_text("mine")
+    (target / "card.json").write_text(OLD)
+    with replace_folder(target) as draft:
+        (draft / "card.json").write_text("new")
+    assert sorted(os.listdir(target)) == ["card.json", "more", "notes.md"]
+    assert (target / "more" / "thesis.tex").read_text() == "mine"
 
 
 def test_a_link_to_a_weights_folder_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "v1").mkdir()
-    (tmp_path / "v1" / "card.json").write_text("old")
+    (tmp_path / "v1" / "card.json").write_text(OLD)
     (tmp_path / "latest").symlink_to("v1")
     with replace_folder(tmp_path / "latest") as draft:
         (draft / "card.json").write_text("new")
@@ -253,13 +268,15 @@ def test_what_is_no_weights_folder_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("x")
     (tmp_path / "dangling").symlink_to("nowhere")
-    for name in ("file", "full", "dangling"):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "card.json").write_text('"my own json"')
+    for name in ("file", "full", "dangling", "other"):
         with pytest.raises(InputError, match="not a weights folder"):
             check_replaceable(tmp_path / name)
         with pytest.raises(InputError), replace_folder(tmp_path / name):
             raise AssertionError("not reached")
     check_replaceable(tmp_path / "free")
-    assert sorted(os.listdir(tmp_path)) == ["dangling", "file", "full"]
+    assert sorted(os.listdir(tmp_path)) == ["dangling", "file", "full", "other"]
 
 
 # -------------------------------------------------------------------------------- progress, device

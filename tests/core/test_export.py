@@ -190,7 +190,7 @@ def test_a_failed_export_keeps_the_old_folder(folder: Path) -> None:
 
 
 def test_a_good_export_takes_the_old_folder_s_place(folder: Path) -> None:
-    (folder / "old.txt").write_text("belongs to the old weights")
+    (folder / "notes.md").write_text("belongs to the user")
     examples = [{"x": np.zeros((n, 3), np.float32)} for n in (2, 1)]
     export(
         nn.Linear(3, 2), folder, card("pixels", "line"), examples=examples, axes={"x": {0: "n"}},
@@ -201,6 +201,7 @@ def test_a_good_export_takes_the_old_folder_s_place(folder: Path) -> None:
         "graph.onnx",
         "labels.txt",
         "model.safetensors",
+        "notes.md",
     ]
     assert [p.name for p in folder.parent.iterdir()] == ["pixels"]
     assert open_weights(folder)["labels.txt"] == b"a\nb\n"

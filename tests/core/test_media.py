@@ -1189,7 +1189,7 @@ WESTERN = [
         (WESTERN, "utf-8"),
         (WESTERN, "cp1252"),
         (WESTERN * 3000, "cp1252"),
-        (["caf\x81é", "ol\x8dé"], "latin-1"),
+        (["tr\u00e8s mauvais caf\x81é", "d\u00e9çu, ol\x8dé"], "latin-1"),
         (["plain"] * 9000 + CHINESE, "gb18030"),
         (["plain"] * 20_000 + WESTERN, "cp1252"),
         (CHINESE, "utf-16"),
@@ -1537,7 +1537,8 @@ def test_two_hundred_mutants_are_answered_or_refused(
     )
     where = (tmp_path / "number").read_text() if (tmp_path / "number").exists() else "start"
     assert done.returncode == 0, f"mutant {where}: {done.stderr.decode()[-2000:]}"
-    assert done.stderr == b""
+    ours = [b"not UTF-8" in line for line in done.stderr.splitlines()]
+    assert all(ours) and (kind == "text" or not ours), done.stderr
     result = json.loads(done.stdout)
     assert result["answered"] + result["refused"] == 200
     assert result["refused"] > 0 or kind == "text"

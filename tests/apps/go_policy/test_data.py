@@ -119,8 +119,11 @@ def test_bad_tables_are_refused(tmp_path: Path, text: str, message: str) -> None
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     for name in ("a.tsv.xz", "a.tsv.gz", "a.tsv"):
         (tmp_path / name).write_bytes(b"\xff\xfe broken")
-        with pytest.raises(InputError, match="can't be read"):
+        with pytest.raises(InputError, match="the first line must name the columns"):
             data.pack_games([tmp_path / name])
+    (tmp_path / "a.tsv.xz").write_bytes(b"\xfd7zXZ\0 broken")
+    with pytest.raises(InputError, match="can't be read"):
+        data.pack_games([tmp_path / "a.tsv.xz"])
     with pytest.raises(InputError, match="no such file"):
         data.pack_games([tmp_path / "none.tsv"])
     with pytest.raises(InputError, match="no files"):

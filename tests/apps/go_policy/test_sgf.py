@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sgfmill import sgf as sgfmill
 
-from cnnapps.apps.go_policy.charset import canonical
 from cnnapps.apps.go_policy.records import main_line
 from cnnapps.apps.go_policy.sgf import (
     Collection,
@@ -28,6 +27,7 @@ from cnnapps.apps.go_policy.sgf import (
     to_sgf,
     unescape,
 )
+from cnnapps.core.charset import canonical
 from cnnapps.core.errors import InputError, LimitError
 
 ROOT = Path(__file__).parents[3]

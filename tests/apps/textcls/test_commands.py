@@ -8,6 +8,7 @@ import hashlib
 import json
 import lzma
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -268,6 +269,79 @@ def test_the_output_is_never_the_input_nor_that_of_a_changed_one(tmp_path: Path)
     assert "belongs to another run" in out.stderr
 
 
+def test_resume_never_mixes_or_repeats_a_run(tmp_path: Path) -> None:
+    text, out = tmp_path / "a.txt", tmp_path / "out.txt"
+    text.write_text("good\n")
+    done = cnnapps("-", "-o", out, "--resume")
+    assert done.returncode == 2 and "give a file" in done.stderr
+    assert cnnapps(text, "-o", out, "--resume").returncode == 0
+    before = out.read_bytes()
+    done = cnnapps(text, "-o", out, "--resume")
+    assert done.returncode == 1 and "is complete" in done.stderr and out.read_bytes() == before
+    part = tmp_path / "new.txt.part"
+    part.write_text("half")
+    done = cnnapps(text, "-o", tmp_path / "new.txt", "--resume")
+    assert done.returncode == 1 and "has lost its .json" in done.stderr
+    done = cnnapps(text, "-o", tmp_path / "new.txt")
+    assert done.returncode == 0 and "of a run that was stopped" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rows", "hint"),
+    [
+        ([f"text {i},{i / 7:.4f}" for i in range(60)], "the right column?"),
+        ([f"text {i},a{i % 7};b{i % 5};c{i % 3}" for i in range(60)], '--label-separator ";"?'),
+    ],
+)
+def test_labels_that_are_none_are_noticed(tmp_path: Path, rows: list[str], hint: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["text,label", *rows]))
+    done = cnnapps("train", path, "-o", tmp_path / "w", "--set", "steps=1")
+    assert hint in done.stdout + done.stderr
+
+
+def test_nothing_goes_on_from_a_net_with_an_encoder(tmp_path: Path) -> None:
+    done = cnnapps("train", "--from", "sentiment-quality", "-o", tmp_path / "w")
+    assert done.returncode == 1 and "no training goes on from it" in done.stderr
+
+
+def test_utf_16_without_a_mark_is_read_when_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("good\nbad\n".encode("utf-16-le"))
+    done = cnnapps(path, "--encoding", "utf-16")
+    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 2, "")
+    path.write_bytes(b"good\nbad\n")  # it is no UTF-16: an answer all the same
+    done = cnnapps("good", path, "bad", "--encoding", "utf-16")
+    assert done.returncode == 0 and "internal" not in done.stderr
+
+
+def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "ru.txt"
+    path.write_bytes("Отличный фильм\nУжасно скучно\n".encode("cp1251"))
+    done = cnnapps(path)
+    assert done.returncode == 0 and "read as cp1251" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (["a", "b", "c"], "labels and outputs of the net differ"),
+        (["a", "a"], "names a label twice"),
+        (["a\nb", "c"], "impossible label"),
+    ],
+)
+def test_a_card_with_other_labels_is_refused(
+    tmp_path: Path, trained: Path, labels: list[str], reason: str
+) -> None:
+    folder = shutil.copytree(trained, tmp_path / "w")
+    card = json.loads((folder / "card.json").read_text())
+    card["labels"] = labels
+    card["preparation"]["thresholds"] = []
+    (folder / "card.json").write_text(json.dumps(card))
+    done = cnnapps("good", "--weights", folder)
+    assert done.returncode == 1 and reason in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_a_path_that_is_none_says_how_a_sentence_is_typed() -> None:
     out = cnnapps("great/awful")
     assert out.returncode == 1 and "no such file (a sentence? then --text)" in out.stderr
@@ -275,6 +349,8 @@ def test_a_path_that_is_none_says_how_a_sentence_is_typed() -> None:
 
 
 def test_a_batch_is_no_text_and_a_text_no_batch() -> None:
+    with pytest.raises(TypeError, match=r"not a float \(text 2 of the batch\)"):
+        list(load().batch(["good", float("nan")]))  # type: ignore[list-item]
     predictor = load()
     with pytest.raises(TypeError, match="a text is a str, not a list"):
         predictor(["good", "bad"])  # type: ignore[arg-type]

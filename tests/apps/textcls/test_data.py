@@ -219,6 +219,25 @@ def test_a_text_is_never_on_both_sides() -> None:
     assert len(rest) + len(part) == 300 and 20 <= len(part) <= 40
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_rare_label_stays_where_it_can_be_learned(seed: int) -> None:
+    labels = [("pos",), ("neg",)] * 50 + [("odd",), ("rare",), ("rare",)]
+    data = Dataset([f"text {i}" for i in range(103)], labels, [None] * 103, False, {})
+    rest, test = stratified(data, 0.1, seed)
+    train, dev = stratified(rest, 1 / 9, seed + 1)
+    assert {x for row in train.labels for x in row} == {"pos", "neg", "odd", "rare"}
+    assert len(test) >= 8 and len(dev) >= 8
+
+
+def test_a_bad_byte_is_named_and_costs_itself(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = "".join(f"房间很干净{i},good\n质量太差{i},bad\n" for i in range(20))
+    path.write_bytes(b"text,label\n" + rows.encode() + b"bad \xff,bad\n")
+    data = read_dataset([path])
+    assert data.texts[:2] == ["房间很干净0", "质量太差0"] and data.texts[-1] == "bad \ufffd"
+    assert any("bytes that are not utf-8, the first in line 42" in note for note in data.notes)
+
+
 @needs_shared
 def test_phrase_counts_are_the_papers() -> None:
     found = phrases(SHARED / "sst.trees.train.txt.xz")

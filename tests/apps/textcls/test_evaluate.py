@@ -18,6 +18,17 @@ from cnnapps.apps.textcls.evaluate import (
 from cnnapps.apps.textcls.predict import softmax
 
 
+def test_a_small_dev_part_without_a_mistake_makes_nobody_certain() -> None:
+    """After n right answers the next one is right with (n + 1) / (n + 2)."""
+    truth = np.array([0, 1] * 11)
+    logits = np.where(np.arange(2) == truth[:, None], 0.3, -0.3)
+    assert softmax(logits / fit_temperature(logits, truth)).max() == pytest.approx(23 / 24, 1e-3)
+    one = np.array([[1], [0]] * 11)
+    z = np.where(one, 0.3, -0.3)
+    p = 1 / (1 + np.exp(-z / fit_temperature(z, one, several=True)))
+    assert p.max() == pytest.approx(23 / 24, 1e-3)
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 80))
 def test_scores_equal_sklearn(seed: int, classes: int, n: int) -> None:

@@ -1,14 +1,15 @@
-"""Which encoding a game record is in.
+"""Which encoding a file of text is in: tables, game records.
 
-Many records carry no ``CA`` property, or one that lies. The order of trust: the caller's word, a
-byte order mark, plain ASCII, strict UTF-8, then the most probable of the encodings that Go programs
-write (GB18030, Shift-JIS, EUC-KR, Big5, EUC-JP, Windows-1251, Latin-1), where ``CA`` counts as a
-strong hint. Text read in the wrong encoding is mostly made of rare characters, so each encoding has
-a model of its languages in a few classes (frequent characters, the standard's level 1 and level 2,
-punctuation). The score of a text is its log probability, plus the hint, less a fine for every place
-where that reading would tear the record's structure (a trail byte can be ``\\`` or ``]``). Chinese
-or Korean that the file claims may hold Japanese words: kana cost there what they cost in Japanese
-(their bytes in GB2312 and EUC-JP are the same, so they tell nothing).
+Few files say it, and some that do lie (``CA`` in game records). The order of trust: the caller's
+word, a byte order mark, plain ASCII, strict UTF-8, then the most probable of the encodings that
+programs wrote before (GB18030, Shift-JIS, EUC-KR, Big5, EUC-JP, Windows-1251, Windows-1252; with
+``RARER`` KOI8-R, Greek, Hebrew, Arabic, Thai), where the file's claim counts as a strong hint. Text
+read in the wrong encoding is mostly made of rare characters, so each encoding has a model of its
+languages in a few classes (frequent characters, the standard's level 1 and level 2, punctuation).
+The score of a text is its log probability, plus the hint, less a fine for every place where that
+reading would tear the file's structure (a trail byte can be ``\\`` or ``]``). Chinese or Korean
+that the file claims may hold Japanese words: kana cost there what they cost in Japanese (their
+bytes in GB2312 and EUC-JP are the same, so they tell nothing).
 
 Bytes that fit no character become lone surrogates (PEP 383), so that no byte of a file is lost.
 """
@@ -18,14 +19,15 @@ from __future__ import annotations
 import codecs
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import log
 
+from cnnapps.core.encoding import MARKS
 from cnnapps.core.errors import InputError, printable
 
-__all__ = ["ESCAPED", "Decoded", "canonical", "decode"]
+__all__ = ["ESCAPED", "RARER", "Decoded", "canonical", "decode"]
 
 # Family of names -> the superset that we read it with (Windows code pages add characters to the
 # standards and change none that matters here).
@@ -53,6 +55,14 @@ _CODECS = {
     "iso8859-2": "iso8859-2",
     "cp1251": "cp1251",
     "koi8-r": "koi8-r",
+    "cp1253": "cp1253",
+    "iso8859-7": "cp1253",
+    "cp1255": "cp1255",
+    "iso8859-8": "cp1255",
+    "cp1256": "cp1256",
+    "cp874": "cp874",
+    "tis-620": "cp874",
+    "iso8859-11": "cp874",
     "iso8859-1": "cp1252",
     "iso8859-15": "iso8859-15",
     "cp1252": "cp1252",
@@ -74,16 +84,12 @@ _ALIASES = {
     "latin-1": "cp1252",
 }
 GUESSES = ("utf-8", "gb18030", "cp932", "cp949", "cp950", "euc_jp", "cp1251", "cp1252")
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
+RARER = ("koi8-r", "cp1253", "cp1255", "cp1256", "cp874")
+"""Encodings to think of in texts of some length; a short name would fit them by chance."""
 _SAMPLE = 100_000  # bytes that a guess looks at
 _HINT = 15.0  # nats that ``CA`` is worth: about three characters
 _FAULT = 25.0  # nats that a torn value costs
+_RARE = {"cp1251": 3.0, **dict.fromkeys(RARER, 10.0)}  # nats against them, for à alone is а
 
 # Characters that are frequent in names, ranks, events and comments of game records.
 _HANS = (
@@ -171,19 +177,21 @@ def decode(
     encoding: str | None = None,
     claimed: str | None = None,
     faults: Callable[[str], int] = lambda text: 0,
+    also: Sequence[str] = (),
 ) -> Decoded:
     """The text of ``data``.
 
     ``encoding`` is the caller's word, ``claimed`` the file's own (``CA``). ``faults`` counts the
-    places where a text tears the file's structure. InputError if we don't know ``encoding``.
+    places where a text tears the file's structure. ``also`` are encodings to think of beside the
+    usual ones. InputError if we don't know ``encoding``.
     """
     if encoding is None:
-        return _detect(data, claimed, faults)
+        return _detect(data, claimed, faults, also)
     codec = canonical(encoding)
     if codec is None:
         raise InputError(source, f"unknown encoding {encoding!r} (try utf-8, gb18030 or shift_jis)")
     bom = 0
-    for mark, name in _BOMS:
+    for mark, name in MARKS:
         if data.startswith(mark) and name.startswith(codec):
             codec, bom = name, len(mark)
             break
@@ -193,15 +201,17 @@ def decode(
     told = Decoded(text, codec, bom, _unfit(text, codec))
     torn = faults(told.text[:_SAMPLE])
     if torn:  # moves must not depend on the choice: a wrong word must not cost the record its shape
-        found = _detect(data, claimed, faults)
+        found = _detect(data, claimed, faults, also)
         if faults(found.text[:_SAMPLE]) < torn:
             note = f"{printable(encoding, 40)} tears the record apart: read as {found.encoding}"
             return Decoded(found.text, found.encoding, found.bom, (note,))
     return told
 
 
-def _detect(data: bytes, claimed: str | None, faults: Callable[[str], int]) -> Decoded:
-    for mark, codec in _BOMS:
+def _detect(
+    data: bytes, claimed: str | None, faults: Callable[[str], int], also: Sequence[str]
+) -> Decoded:
+    for mark, codec in MARKS:
         if data.startswith(mark):
             return Decoded(_lenient(data[len(mark) :], codec) or "", codec, len(mark))
     claim = canonical(claimed) if claimed else None
@@ -213,7 +223,7 @@ def _detect(data: bytes, claimed: str | None, faults: Callable[[str], int]) -> D
         return Decoded(shifted, "iso2022_jp")
     if data.isascii():
         return Decoded(data.decode("ascii"), "utf-8")
-    return _unicode(data) or _most_probable(data, claim, claimed, faults)
+    return _unicode(data) or _most_probable(data, claim, claimed, faults, also)
 
 
 def _shifted(data: bytes) -> str | None:
@@ -261,10 +271,14 @@ def _unicode(data: bytes) -> Decoded | None:
 
 
 def _most_probable(
-    data: bytes, claim: str | None, claimed: str | None, faults: Callable[[str], int]
+    data: bytes,
+    claim: str | None,
+    claimed: str | None,
+    faults: Callable[[str], int],
+    also: Sequence[str],
 ) -> Decoded:
     sample = _sample(data)
-    candidates = [*GUESSES, claim] if claim and claim not in GUESSES else list(GUESSES)
+    candidates = dict.fromkeys((*GUESSES, *also, *([claim] if claim else [])))
     best, codec = float("-inf"), GUESSES[0]
     for candidate in candidates:
         text = _lenient(sample, candidate)
@@ -272,6 +286,8 @@ def _most_probable(
             continue
         claims = candidate == claim
         score = _score(text, candidate, kana=claims) - _FAULT * faults(text) + _HINT * claims
+        if not claims:
+            score -= _RARE.get(candidate, 0.0)
         if score > best:
             best, codec = score, candidate
     notes: tuple[str, ...] = ()
@@ -307,6 +323,8 @@ def _score(text: str, codec: str, *, kana: bool = False) -> float:
         cost -= 8.0 * len(_ACCENTS_IN_A_ROW.findall(text))
     elif codec in ("cp1251", "koi8-r"):
         cost -= 6.0 * len(_CASE_FLIP.findall(text))
+    elif codec in RARER:
+        cost -= 8.0 * len(_TWO_SCRIPTS.findall(text))
     return cost
 
 
@@ -319,6 +337,9 @@ ESCAPED = re.compile("[\ud800-\udfff]")
 _NOT_ASCII = re.compile("[^\x00-\x7f]")
 _ACCENTS_IN_A_ROW = re.compile("[À-ÿ]{3}")
 _CASE_FLIP = re.compile("[а-яё][А-ЯЁ]|[A-Za-z][а-яА-Я]|[а-яА-Я][A-Za-z]")
+_TWO_SCRIPTS = re.compile("[A-Za-z][\u0370-\u0e5b]|[\u0370-\u0e5b][A-Za-z]")
+_GREEK = "αοιετσνηυρπκμλωςίάόέδγχθύφήβώξζψϊϋΐΰ"
+_ARABIC = "اليمنوتربهعدفقسحكةىشجخصضطغذثزظءأإآئؤ"
 _WESTERN = "éèêëàâçîïôûùüöäßñáíóúåøæÉÖÜÄÅØÇŠšžčć°½×±«»‘’“”–…·¿¡"
 _CENTRAL = "łżźńąęśěřůňťďľőűăşţșțğıđŁŻŚŘČŽİŞŐ"
 _CYRILLIC = "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё"
@@ -371,6 +392,14 @@ def _model(codec: str) -> dict[str, float]:
     elif codec in ("cp1251", "koi8-r"):
         classes = [(0.78, _CYRILLIC[:14]), (0.14, _CYRILLIC[14:]), (0.07, _CYRILLIC.upper())]
         classes += [(0.005, "«»№–—“”")]
+    elif codec == "cp1253":
+        classes = [(0.90, _GREEK), (0.07, _GREEK.upper()), (0.01, "«»–—“”’·")]
+    elif codec == "cp1255":
+        classes = [(0.97, _span("א", "ת")), (0.01, "–—“”’")]
+    elif codec == "cp1256":
+        classes = [(0.97, _ARABIC), (0.02, "،؛؟–—“”")]
+    elif codec == "cp874":
+        classes = [(0.98, _span("ก", "ฺ") + _span("เ", "๛")), (0.01, "–—“”")]
     elif codec == "utf-8":  # with two bytes a character, for only such text gets here
         classes = [(0.40, _WESTERN), (0.40, _CYRILLIC + _CYRILLIC.upper()), (0.10, _CENTRAL)]
         classes += [(0.1, _span("\x80", "\u07ff"))]
