@@ -48,7 +48,10 @@ def cli_page() -> str:
         parent = None
         for name in path[:-1]:
             parent = click.Context(click.Group(name), info_name=name, parent=parent)
-        context = click.Context(command, info_name=path[-1], parent=parent, max_content_width=80)
+        context = click.Context(
+            command, info_name=path[-1], parent=parent, max_content_width=80,
+            **main.context_settings,
+        )  # fmt: skip
         context.terminal_width = 80
         parts.append(f"## {' '.join(path)}\n\n```\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
