@@ -41,6 +41,8 @@ def read_position(text: str, *, size: int = 19) -> Board:
             except InputError as error:
                 raise InputError("position", f"move {number}, {word}: {error.reason}") from error
         return board
+    if re.fullmatch(r"[Ii]\d{1,2}", words[0]):
+        raise InputError("position", f"move 1, {words[0]}: columns skip the letter I")
     return _diagram(text)
 
 

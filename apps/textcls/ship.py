@@ -312,7 +312,8 @@ def sentiment(place: Place) -> None:
             *vector_sources(),
         ),
         command="python -m cnnapps.apps.textcls.ship sentiment",
-        limits="English sentences; no neutral class. Irony and comparisons fool it.",
+        limits="English sentences; no neutral class. Irony, comparisons and negated blame "
+               "(\"not bad at all\", \"never dull\") fool it; sentiment-quality reads more of these.",
     )  # fmt: skip
     finish(place, fitted, "default", card,
            [("sst2", "dev"), ("sst2", "test"), ("ood_sentiment_dev", "")])  # fmt: skip
@@ -463,7 +464,7 @@ def chinese(place: Place) -> None:
                    what="words that praise or blame (HowNet, DUTIR)"),
         ),
         command="python -m cnnapps.apps.textcls.ship chinese",
-        limits="Chinese reviews of hotels, food and goods; no neutral class.",
+        limits="Chinese reviews of hotels, food and goods; no neutral class. Negated blame fools it.",
     )  # fmt: skip
     save(fitted, place.output / "sentiment-zh", card)
     chinese_grams(place)
