@@ -313,7 +313,8 @@ def sentiment(place: Place) -> None:
         ),
         command="python -m cnnapps.apps.textcls.ship sentiment",
         limits="English sentences; no neutral class. Irony, comparisons and negated blame "
-               "(\"not bad at all\", \"never dull\") fool it; sentiment-quality reads more of these.",
+               "(\"not bad at all\", \"never dull\") fool it; sentiment-quality reads more of "
+               "these.",
     )  # fmt: skip
     finish(place, fitted, "default", card,
            [("sst2", "dev"), ("sst2", "test"), ("ood_sentiment_dev", "")])  # fmt: skip
@@ -464,7 +465,8 @@ def chinese(place: Place) -> None:
                    what="words that praise or blame (HowNet, DUTIR)"),
         ),
         command="python -m cnnapps.apps.textcls.ship chinese",
-        limits="Chinese reviews of hotels, food and goods; no neutral class. Negated blame fools it.",
+        limits="Chinese reviews of hotels, food and goods; no neutral class. Negated blame fools "
+               "it.",
     )  # fmt: skip
     save(fitted, place.output / "sentiment-zh", card)
     chinese_grams(place)
