@@ -433,6 +433,8 @@ class Writer:
         else:
             if any(same_file(output, item) for item in inputs):
                 raise click.UsageError(f"-o {output}: is one of the inputs")
+            if resume and "-" in inputs:
+                raise click.UsageError("--resume can't see whether stdin is the same: give a file")
             from cnnapps.core.files import check_writable
 
             self._output = os.path.realpath(output)
@@ -440,8 +442,6 @@ class Writer:
             with self._named():
                 check_writable(self._output)
                 self._file = _own(self._part)
-            if resume and "-" in inputs:
-                raise click.UsageError("--resume can't see whether stdin is the same: give a file")
             self._begin(json.loads(json.dumps({"run": key})), resume)
 
     def _begin(self, head: dict[str, Any], resume: bool) -> None:

@@ -126,6 +126,8 @@ def predict_inputs(
     if all_moves and color is not None:
         raise click.UsageError("--all-moves asks whoever moved: leave out --color")
     form = chosen_format(form, as_json, output, SUFFIXES, "text")
+    if output and any(_is_record_in(output, item) for item in inputs):
+        raise click.UsageError(f"-o {output}: is one of the inputs")
     if form != "png" and output and output.lower().endswith(PICTURES):
         raise click.UsageError(f"-o {output}: pictures are written as .png or .jpg")
     if all_moves and resume and form != "sgf" and any(map(os.path.isdir, inputs)):
@@ -180,6 +182,12 @@ def predict_inputs(
             finish=lambda: _summary(form, predictor.card.name, folders) if all_moves else None,
             progress=progress,
         )
+
+
+def _is_record_in(path: str, folder: str) -> bool:
+    if not (os.path.isdir(folder) and os.path.isfile(path) and path.lower().endswith(RECORDS)):
+        return False
+    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
 
 
 def _limits(max_bytes: int | None, max_nodes: int | None, max_depth: int | None) -> Limits:

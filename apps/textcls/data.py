@@ -191,7 +191,7 @@ def read_dataset(
         raise InputError(names, "holds no labelled texts")
     return Dataset(
         [r.text for r in kept],
-        [r.labels for r in kept],
+        [tuple(map(_one_line, r.labels)) for r in kept],
         [r.split for r in kept],
         several,
         encodings,
@@ -329,6 +329,14 @@ def _parse_json(
         split = item.get("split")
         rows.append(_Row(value or "", labels, str(split) if split is not None else None))
     return rows, several
+
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def _one_line(label: str) -> str:
+    """A label as an answer can print it; a cell may have line breaks."""
+    return _CONTROL.sub(" ", label).strip() or "?" if _CONTROL.search(label) else label
 
 
 def _json_label(value: Any) -> str:

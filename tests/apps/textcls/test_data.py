@@ -238,6 +238,12 @@ def test_a_bad_byte_is_named_and_costs_itself(tmp_path: Path) -> None:
     assert any("bytes that are not utf-8, the first in line 42" in note for note in data.notes)
 
 
+def test_labels_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('text,label\na film,"very\ngood"\nanother,می\u200cخواهم\n', encoding="utf-8")
+    assert read_dataset([path]).labels == [("very good",), ("می\u200cخواهم",)]
+
+
 @needs_shared
 def test_phrase_counts_are_the_papers() -> None:
     found = phrases(SHARED / "sst.trees.train.txt.xz")
