@@ -10,13 +10,14 @@ from typing import Any
 from cnnapps.core.errors import WeightsError
 from cnnapps.core.results import from_dict, to_dict
 
-__all__ = ["Card", "FileEntry", "Metric", "Source", "Tensor"]
+__all__ = ["CONTROL", "Card", "FileEntry", "Metric", "Source", "Tensor"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # A plain file name in the folder itself, or in the app's one shared folder. Nothing else is opened.
 _PLACE = re.compile(r"(?:\.\./shared/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+"""What a label may not hold: an answer is one line on a terminal."""
 _DTYPE = re.compile(r"(bool|float(16|32|64)|u?int(8|16|32|64))\Z")
 
 
@@ -132,8 +133,8 @@ class Card:
                 raise WeightsError(source, f"card.json: bad dtype or shape of {name}")
         if len(set(self.labels)) < len(self.labels):
             raise WeightsError(source, "card.json names a label twice")
-        for label in self.labels:  # an answer is one line
-            if not label.strip() or _CONTROL.search(label):
+        for label in self.labels:
+            if not label.strip() or CONTROL.search(label):
                 raise WeightsError(source, f"card.json has the impossible label {label!r}")
         if not self.files:
             raise WeightsError(source, "card.json lists no files")

@@ -400,8 +400,8 @@ class Writer:
     ``-o FILE`` is written as ``FILE.part`` and renamed at the end. Beside it, ``FILE.part.json``
     records which run it is (``key``: weights, inputs, options) and, after every flush, how many
     inputs are answered in how many bytes. With ``resume`` a killed run goes on from its last
-    record; a part of another run is refused, and so is one that another process is writing, and an
-    output that is one of the ``inputs``.
+    record; a part of another run is refused, and so is one that another process is writing, stdin
+    (it may be another one), an output that is complete, and one that is one of the ``inputs``.
     """
 
     def __init__(

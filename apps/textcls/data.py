@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from cnnapps.core.card import CONTROL
 from cnnapps.core.charset import ESCAPED, RARER, decode
 from cnnapps.core.errors import InputError, printable
 from cnnapps.core.limits import DEFAULT, Limits, check
@@ -331,12 +332,9 @@ def _parse_json(
     return rows, several
 
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-
-
 def _one_line(label: str) -> str:
     """A label as an answer can print it; a cell may have line breaks."""
-    return _CONTROL.sub(" ", label).strip() or "?" if _CONTROL.search(label) else label
+    return CONTROL.sub(" ", label).strip() or "?" if CONTROL.search(label) else label
 
 
 def _json_label(value: Any) -> str:

@@ -43,8 +43,10 @@ class Words(nn.Module):
 
     def __init__(self, words: int = 50, width: int = 6) -> None:
         super().__init__()
-        self.register_buffer("codes", torch.randint(-127, 128, (words, width)).to(torch.int8))
-        self.register_buffer("scale", torch.rand(words, 1) / 100)
+        same = torch.Generator().manual_seed(1)  # two nets have one table, whatever ran before
+        codes = torch.randint(-127, 128, (words, width), generator=same)
+        self.register_buffer("codes", codes.to(torch.int8))
+        self.register_buffer("scale", torch.rand(words, 1, generator=same) / 100)
         self.register_buffer("unused", torch.zeros(0, width))
         self.filters = ConvBlock(width, 7, dims=1)
         self.output = nn.Linear(7, 2)
