@@ -2,8 +2,8 @@
 
 Few files say it, and some that do lie (``CA`` in game records). The order of trust: the caller's
 word, a byte order mark, plain ASCII, strict UTF-8, then the most probable of the encodings that
-programs wrote before (GB18030, Shift-JIS, EUC-KR, Big5, EUC-JP, Windows-1251, Windows-1252; with
-``RARER`` KOI8-R, Greek, Hebrew, Arabic, Thai), where the file's claim counts as a strong hint. Text
+programs wrote before (GB18030, Shift-JIS, EUC-KR, Big5, EUC-JP, Windows-1251, Windows-1252; in
+prose KOI8-R, Greek, Hebrew, Arabic, Thai), where the file's claim counts as a strong hint. Text
 read in the wrong encoding is mostly made of rare characters, so each encoding has a model of its
 languages in a few classes (frequent characters, the standard's level 1 and level 2, punctuation).
 The score of a text is its log probability, plus the hint, less a fine for every place where that
@@ -27,7 +27,7 @@ from math import log
 from cnnapps.core.encoding import MARKS
 from cnnapps.core.errors import InputError, printable
 
-__all__ = ["ESCAPED", "RARER", "Decoded", "canonical", "decode"]
+__all__ = ["ESCAPED", "Decoded", "canonical", "decode"]
 
 # Family of names -> the superset that we read it with (Windows code pages add characters to the
 # standards and change none that matters here).
@@ -177,16 +177,17 @@ def decode(
     encoding: str | None = None,
     claimed: str | None = None,
     faults: Callable[[str], int] = lambda text: 0,
-    also: Sequence[str] = (),
+    prose: bool = False,
 ) -> Decoded:
     """The text of ``data``.
 
     ``encoding`` is the caller's word, ``claimed`` the file's own (``CA``). ``faults`` counts the
-    places where a text tears the file's structure. ``also`` are encodings to think of beside the
-    usual ones. InputError if we don't know ``encoding``.
+    places where a text tears the file's structure. ``prose`` is text of some length, not a record
+    with two names in it: nothing else looks like UTF-8 by chance, and ``RARER`` encodings are
+    thought of. InputError if we don't know ``encoding``.
     """
     if encoding is None:
-        return _detect(data, claimed, faults, also)
+        return _detect(data, claimed, faults, prose)
     codec = canonical(encoding)
     if codec is None:
         raise InputError(source, f"unknown encoding {encoding!r} (try utf-8, gb18030 or shift_jis)")
@@ -201,16 +202,14 @@ def decode(
     told = Decoded(text, codec, bom, _unfit(text, codec))
     torn = faults(told.text[:_SAMPLE])
     if torn:  # moves must not depend on the choice: a wrong word must not cost the record its shape
-        found = _detect(data, claimed, faults, also)
+        found = _detect(data, claimed, faults, prose)
         if faults(found.text[:_SAMPLE]) < torn:
             note = f"{printable(encoding, 40)} tears the record apart: read as {found.encoding}"
             return Decoded(found.text, found.encoding, found.bom, (note,))
     return told
 
 
-def _detect(
-    data: bytes, claimed: str | None, faults: Callable[[str], int], also: Sequence[str]
-) -> Decoded:
+def _detect(data: bytes, claimed: str | None, faults: Callable[[str], int], prose: bool) -> Decoded:
     for mark, codec in MARKS:
         if data.startswith(mark):
             return Decoded(_lenient(data[len(mark) :], codec) or "", codec, len(mark))
@@ -223,7 +222,8 @@ def _detect(
         return Decoded(shifted, "iso2022_jp")
     if data.isascii():
         return Decoded(data.decode("ascii"), "utf-8")
-    return _unicode(data) or _most_probable(data, claim, claimed, faults, also)
+    found = _unicode(data, short=not prose)
+    return found or _most_probable(data, claim, claimed, faults, RARER if prose else ())
 
 
 def _shifted(data: bytes) -> str | None:
@@ -252,10 +252,11 @@ def _sample(data: bytes) -> bytes:
     return data[start : start + _SAMPLE]
 
 
-def _unicode(data: bytes) -> Decoded | None:
+def _unicode(data: bytes, *, short: bool) -> Decoded | None:
     """UTF-8, if the bytes say so: by chance other encodings hardly ever look like it.
 
-    A few broken characters are allowed (servers cut names after so many bytes).
+    A few broken characters are allowed (servers cut names after so many bytes). In a ``short`` text
+    a few two-byte characters of East Asia can look like UTF-8: None lets them compete.
     """
     text = _strict(data, "utf-8")
     if text is None:
@@ -265,8 +266,8 @@ def _unicode(data: bytes) -> Decoded | None:
             return None
         text = data.decode("utf-8", "surrogateescape")
         return Decoded(text, "utf-8", 0, _unfit(text, "utf-8"))
-    if max(text) < "\u0800":
-        return None  # a few two-byte characters of East Asia can look like this: let it compete
+    if short and max(text) < "\u0800":
+        return None
     return Decoded(text, "utf-8")
 
 
@@ -325,6 +326,8 @@ def _score(text: str, codec: str, *, kana: bool = False) -> float:
         cost -= 6.0 * len(_CASE_FLIP.findall(text))
     elif codec in RARER:
         cost -= 8.0 * len(_TWO_SCRIPTS.findall(text))
+    elif codec != "utf-8":
+        cost -= 4.0 * len(_IN_LATIN.findall(text))
     return cost
 
 
@@ -338,6 +341,8 @@ _NOT_ASCII = re.compile("[^\x00-\x7f]")
 _ACCENTS_IN_A_ROW = re.compile("[À-ÿ]{3}")
 _CASE_FLIP = re.compile("[а-яё][А-ЯЁ]|[A-Za-z][а-яА-Я]|[а-яА-Я][A-Za-z]")
 _TWO_SCRIPTS = re.compile("[A-Za-z][\u0370-\u0e5b]|[\u0370-\u0e5b][A-Za-z]")
+# The lone ð of an English table is two bytes of UTF-8, and one syllable of Korean.
+_IN_LATIN = re.compile("[a-z](?=[^\x00-\x7f])|[^\x00-\x7f](?=[a-z])")
 _GREEK = "αοιετσνηυρπκμλωςίάόέδγχθύφήβώξζψϊϋΐΰ"
 _ARABIC = "اليمنوتربهعدفقسحكةىشجخصضطغذثزظءأإآئؤ"
 _WESTERN = "éèêëàâçîïôûùüöäßñáíóúåøæÉÖÜÄÅØÇŠšžčć°½×±«»‘’“”–…·¿¡"

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from cnnapps.core.card import CONTROL
-from cnnapps.core.charset import ESCAPED, RARER, decode
+from cnnapps.core.charset import ESCAPED, decode
 from cnnapps.core.errors import InputError, printable
 from cnnapps.core.limits import DEFAULT, Limits, check
 from cnnapps.core.media import DAMAGED, HEAD, PACKED, open_source, unpacker
@@ -216,7 +216,7 @@ def _read_text(
     check(name, "bytes", len(raw), limits)
     data = _unpacked(name, raw, limits)
     if encoding is None:
-        guess = decode(data, also=RARER)
+        guess = decode(data, prose=True)
         text, encoding = guess.text, guess.encoding
         if bad := ESCAPED.search(text):
             line = text[: bad.start()].count("\n") + 1

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from cnnapps.core.charset import RARER, decode
+from cnnapps.core.charset import decode
 from cnnapps.core.encoding import MARKS, unmarked_utf16
 from cnnapps.core.errors import InputError
 from cnnapps.core.limits import DEFAULT, Limits, check
@@ -321,7 +321,7 @@ class _Decoder:
         together = b"\n".join(bad)
         found = "utf-8"
         if not self._seen and good < len(bad):
-            found = decode(together, also=RARER).encoding
+            found = decode(together, prose=True).encoding
         if found.startswith("utf"):
             self._single = "utf-8"
             warn(f"{self._called}: some bytes are not UTF-8")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnapps.core.charset import RARER, decode
+from cnnapps.core.charset import decode
 
 CHINESE = "房间很干净，服务态度也好，下次还住这里。"
 
@@ -27,7 +27,7 @@ CHINESE = "房间很干净，服务态度也好，下次还住这里。"
     ],
 )
 def test_known_texts(data: bytes, want: tuple[str, int]) -> None:
-    found = decode(data, also=RARER)
+    found = decode(data, prose=True)
     assert (found.encoding, found.bom) == want
 
 
@@ -50,17 +50,29 @@ def test_known_texts(data: bytes, want: tuple[str, int]) -> None:
 )
 def test_reviews_in_encodings_that_programs_wrote_before(encoding: str, text: str) -> None:
     table = "text,label\n" + "".join(f'"{part}",x\n' for part in text.split(". "))
-    found = decode(table.encode(encoding), also=RARER)
+    found = decode(table.encode(encoding), prose=True)
     assert (found.encoding, found.text) == (encoding, table)
 
 
+@pytest.mark.parametrize("sign", "£©®µ¢¥ðþãìŁğΩЖѣאم")
+def test_a_single_sign_in_an_english_table_is_utf_8(sign: str) -> None:
+    table = "text,label\n" + f"it was {sign}5, naive,a\nfine,b\n" * 2
+    found = decode(table.encode(), prose=True)
+    assert (found.encoding, found.text, found.notes) == ("utf-8", table, ())
+
+
+def test_a_letter_inside_a_latin_name_is_no_syllable_of_korean() -> None:
+    assert decode("(;PB[Guðmundur]PW[Sigríður])".encode()).encoding == "utf-8"
+    assert decode("(;PB[이창호]PW[조훈현])".encode("cp949")).encoding == "cp949"
+
+
 def test_one_bad_byte_leaves_utf_8_what_it_is() -> None:
-    found = decode(f"{CHINESE}\n".encode() * 3 + b"bad \xff\n", also=RARER)
+    found = decode(f"{CHINESE}\n".encode() * 3 + b"bad \xff\n", prose=True)
     assert found.encoding == "utf-8" and found.notes == ("1 byte is no text in utf-8",)
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_get_an_answer(data: bytes) -> None:
-    found = decode(data, also=RARER)
+    found = decode(data, prose=True)
     assert found.bom <= len(data)
     assert len(found.text) <= len(data)  # a character takes at least a byte
