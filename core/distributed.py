@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -53,6 +54,9 @@ def group(device: str = "cpu") -> Iterator[World]:
     try:
         yield World(dist.get_rank(), dist.get_world_size(), local_rank)
     finally:
+        # DistributedDataParallel leaves gloo's threads alive (torch 2.14). One that still wants the
+        # interpreter, to drop the last tensor it sent, aborts a process that is ending: let it.
+        time.sleep(0.2)
         dist.destroy_process_group()
 
 
