@@ -25,8 +25,8 @@ __all__ = ["Contribution", "TextPredictor", "TextResult", "softmax"]
 
 PIECE = 1024
 """Units of a text that the net sees at once; longer texts are cut into overlapping pieces."""
-CONTEXT_PIECE, CONTEXT_OVERLAP = 256, 32
-"""The same for nets with context, whose cost grows faster than the length."""
+CONTEXT_PIECE, CONTEXT_OVERLAP, CONTEXT_UNITS = 256, 32, 4096
+"""The same for nets with context, whose cost grows faster than the length, and their batch."""
 _SIDES = np.array([-0.5, 0.5])  # what a margin adds to the logits of two labels
 BATCH_UNITS = 16_384
 """Padded units a batch: bounds the memory of one run to about 60 MB."""
@@ -157,7 +157,7 @@ class TextPredictor:
         pieces.sort(key=lambda piece: len(piece[1]))  # equal lengths together: little padding
         features: dict[int, np.ndarray] = {}
         logits: dict[int, np.ndarray] = {}
-        for group in _groups(pieces):
+        for group in _groups(pieces, CONTEXT_UNITS if self._contextual else BATCH_UNITS):
             out = self._run(group)
             for (i, _, first, last), z, f in zip(
                 group, out["logits"], out["features"], strict=True
@@ -354,12 +354,12 @@ def _context_pieces(units: list[int]) -> Iterator[tuple[list[int], int, int]]:
 
 
 def _groups(
-    pieces: Sequence[tuple[int, list[int], int, int]],
+    pieces: Sequence[tuple[int, list[int], int, int]], most: int
 ) -> Iterator[Sequence[tuple[int, list[int], int, int]]]:
-    """Runs of the length-sorted pieces that hold at most BATCH_UNITS padded units."""
+    """Runs of the length-sorted pieces that hold at most ``most`` padded units."""
     start = 0
     for stop in range(1, len(pieces) + 1):
-        full = stop == len(pieces) or (stop + 1 - start) * len(pieces[stop][1]) > BATCH_UNITS
+        full = stop == len(pieces) or (stop + 1 - start) * len(pieces[stop][1]) > most
         if full or stop - start == 256:
             yield pieces[start:stop]
             start = stop
