@@ -7,7 +7,7 @@ from typing import Any
 
 from cnnapps.core.errors import DependencyError, InputError, need
 
-__all__ = ["choose", "place"]
+__all__ = ["choose", "fast_bfloat16", "place"]
 
 _NAME = re.compile(r"(auto|cpu|cuda(:[0-9]{1,3})?)\Z")
 
@@ -44,3 +44,13 @@ def place(net: Any, device: str) -> Any:
     if device.startswith("cuda"):
         return net.to(device, memory_format=torch.channels_last)
     return net.to(device)
+
+
+def fast_bfloat16(device: str) -> bool:
+    """Whether ``device`` multiplies bfloat16 itself; a CPU that has to imitate it is slow."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported()
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.9 can't say
+    return any(name.endswith("bf16") and bool(value) for name, value in known.items())

@@ -236,7 +236,7 @@ def quality_net(split: Split, folders: Sequence[str], seed: int, settings: Seque
     """
     from cnnapps.apps.textcls import minilm
     from cnnapps.apps.textcls.distil import mixed
-    from cnnapps.apps.textcls.train import TextRecipe, encode, logits_of
+    from cnnapps.apps.textcls.train import encode, logits_of, tuned
 
     if keep.is_file():
         with np.load(keep, allow_pickle=False) as stored:
@@ -249,10 +249,7 @@ def quality_net(split: Split, folders: Sequence[str], seed: int, settings: Seque
     chosen = [*sentences, *rng.permutation(long)[:PHRASES].tolist()]
     units, tensors = minilm.read_minilm(folders)
     net = minilm.build(units, tensors, split.classes)
-    recipe = TextRecipe(
-        epochs=2, lr=1e-3, batch=32, precision="bf16", ema=0.99, warmup=0.1, schedule="linear",
-        smoothing=0.05, weight_decay=0.01, clip=1.0, unknown=0.0, max_units=128, seed=seed,
-    ).updated(*settings)  # fmt: skip
+    recipe = tuned(seed=seed).updated(*settings)
     fitted = _fit(
         run,
         [texts[i] for i in chosen], targets[chosen], _labels(split), units=units, recipe=recipe,
@@ -284,7 +281,7 @@ def _student(cell: Cell, split: Split, lever: str, folders: Sequence[str],
              settings: Sequence[str], run: Path, keep: Path) -> np.ndarray:  # fmt: skip
     """Kim's CNN with the default recipe, up to and including ``lever``."""
     from cnnapps.apps.textcls.predict import softmax
-    from cnnapps.apps.textcls.train import TextRecipe, encode, logits_of
+    from cnnapps.apps.textcls.train import encode, logits_of, student
 
     level = LEVERS.index(lever)
     texts, targets = _with_dev(split)
@@ -305,19 +302,15 @@ def _student(cell: Cell, split: Split, lever: str, folders: Sequence[str],
         if made:
             epochs, batch = (3.0, 100) if len(texts) > 100_000 else (4.0, 100)
     units, vectors = _units_and_vectors(split, folders, cell.seed, given=level > 0)
-    recipe = TextRecipe(
-        epochs=epochs, batch=batch, widths=WIDTHS.get(cell.set, (1, 2, 3, 4, 5)), seed=cell.seed,
-        bottleneck=200, soft=0.8, ema=0.995, unknown=0.02,
-    ).updated(*settings)  # fmt: skip
+    recipe = student(epochs=epochs, batch=batch, seed=cell.seed)
+    if cell.set == "mpqa":  # four of five opinions there have fewer than five words
+        recipe = dataclasses.replace(recipe, widths=(1, 2, 3))
+    recipe = recipe.updated(*settings)
     fitted = _fit(
         run,
         texts, targets, _labels(split), units=units, vectors=vectors, recipe=recipe, teacher=p,
     )  # fmt: skip
     return logits_of(fitted.net, encode(units, split.test[0], 10_000)).argmax(1)
-
-
-WIDTHS = {"mpqa": (1, 2, 3)}
-"""Four of five opinions in MPQA have fewer than five words."""
 
 
 def _lesson(

@@ -102,6 +102,9 @@ def _data_options(function: Any) -> Any:
 @click.option("--test", metavar="FILE", help="Texts that are only measured.")
 @click.option("--from", "start", metavar="TAG|FOLDER", help="Go on from these weights.")
 @click.option(
+    "--teacher", metavar="TAG|FOLDER", help="Learn what these weights answer, also on new texts."
+)
+@click.option(
     "--vectors",
     multiple=True,
     metavar="SOURCE",

@@ -7,11 +7,26 @@ training texts alone they bring little; new texts, made from the old ones, bring
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import io
+import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-__all__ = ["mixed"]
+from cnnapps.apps.textcls.data import normalise
+from cnnapps.apps.textcls.predict import TextPredictor
+from cnnapps.core.errors import InputError, printable
+from cnnapps.core.files import write_bytes
+from cnnapps.core.progress import Progress
+
+__all__ = ["Lesson", "lesson", "mixed"]
+
+MADE, TIMES = 40_000, 20
+"""New texts at most, and at most so many times the training texts."""
+_CHUNK = 512
 
 
 def mixed(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
@@ -26,3 +41,87 @@ def mixed(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
             made = [w for w in a if rng.random() > 0.15] or a[:1]
         out.append(" ".join(made))
     return out
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lesson:
+    """The training texts, then new ones that a teacher labelled."""
+
+    texts: list[str]
+    targets: np.ndarray
+    """(n,) class numbers, or (n, classes) 0/1 with several labels a text."""
+    teacher: np.ndarray
+    """(n, classes) float32: its probabilities."""
+
+
+def lesson(
+    teacher: TextPredictor,
+    texts: Sequence[str],
+    targets: np.ndarray,
+    labels: Sequence[str],
+    *,
+    unseen: Sequence[str] = (),
+    seed: int = 0,
+    keep: Path | None = None,
+    quiet: bool = True,
+) -> Lesson:
+    """What ``teacher`` says of the training texts and of texts mixed from them.
+
+    ``targets`` are (n,) or (n, classes) as ``labels`` number them. None of the texts ``unseen``, on
+    which the net is judged, is made by chance. The answers are kept in the file ``keep``.
+    InputError: the teacher lacks a label, or one of the two knows several labels a text.
+    """
+    several = targets.ndim == 2
+    card = teacher.card
+    place = {name: i for i, name in enumerate(card.labels)}
+    missing = [x for x in labels if card.aliases.get(x, x) not in place]
+    if missing:
+        shown, known = (", ".join(printable(x, 40) for x in y[:5]) for y in (missing, card.labels))
+        raise InputError("--teacher", f"{card.name} knows {known}, but not {shown}")
+    if several != teacher.several:
+        which = ("one label", "several labels")
+        raise InputError("--teacher", f"{card.name} gives {which[not several]} a text, the data"
+                                      f" have {which[several]}")  # fmt: skip
+    columns = [place[card.aliases.get(x, x)] for x in labels]
+    rng = np.random.default_rng((seed, 40))
+    old = {normalise(t) for t in (*texts, *unseen)}
+    made = dict.fromkeys(mixed(texts, min(MADE, TIMES * len(texts)), rng))
+    new = [t for t in made if normalise(t) not in old]
+    p = _answers(teacher, [*texts, *new], keep, quiet=quiet)[:, columns]
+    if several:
+        guessed = p[len(texts) :] >= teacher.thresholds[columns]
+    else:
+        p = p / p.sum(1, keepdims=True)
+        guessed = p[len(texts) :].argmax(1)
+    together = np.concatenate([targets, guessed.astype(targets.dtype)])
+    return Lesson([*texts, *new], together, p.astype(np.float32))
+
+
+def _answers(
+    teacher: TextPredictor, texts: Sequence[str], keep: Path | None, *, quiet: bool
+) -> np.ndarray:
+    """(n, labels of the teacher) probabilities, from ``keep`` where they are those of this task."""
+    digest = hashlib.sha256(teacher.card.files["model.safetensors"].sha256.encode())
+    for text in texts:
+        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    task = digest.hexdigest()
+    if keep is not None and keep.is_file():
+        try:
+            with np.load(keep, allow_pickle=False) as stored:
+                if str(stored["task"]) == task:
+                    return np.asarray(stored["p"])
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            pass  # damaged: ask again
+    out = []
+    with Progress(len(texts), "asking the teacher", quiet=quiet) as progress:
+        for start in range(0, len(texts), _CHUNK):
+            z = teacher.logits(texts[start : start + _CHUNK])
+            out.append(teacher.probabilities(z).astype(np.float32))
+            progress.update(min(start + _CHUNK, len(texts)))
+    p = np.concatenate(out)
+    if keep is not None:
+        buffer = io.BytesIO()
+        np.savez(buffer, task=task, p=p)
+        keep.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(keep, buffer.getvalue())
+    return p

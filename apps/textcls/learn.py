@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -17,33 +16,34 @@ from cnnapps.apps.textcls import data as corpus
 from cnnapps.apps.textcls import evaluate as metrics
 from cnnapps.apps.textcls import train as training
 from cnnapps.apps.textcls.data import Dataset
-from cnnapps.apps.textcls.net import KimCNN, WordTable
-from cnnapps.apps.textcls.predict import softmax
-from cnnapps.apps.textcls.run import sha256_of
-from cnnapps.apps.textcls.tokens import (
-    Units,
-    build_characters,
-    build_words,
-    guess_kind,
-    read_units,
-    train_sentencepiece,
+from cnnapps.apps.textcls.distil import Lesson, lesson
+from cnnapps.apps.textcls.predict import load, softmax
+from cnnapps.apps.textcls.start import Start, start_of
+from cnnapps.apps.textcls.train import (
+    Fitted,
+    TextRecipe,
+    fit,
+    logits_of,
+    paper,
+    save,
+    student,
+    tuned,
 )
-from cnnapps.apps.textcls.train import Fitted, TextRecipe, fit, logits_of, paper, save
 from cnnapps.core import distributed
 from cnnapps.core.card import Card, Metric, Source
 from cnnapps.core.command import command_line
-from cnnapps.core.device import choose
-from cnnapps.core.errors import InputError, TrainingError, WeightsError, printable
+from cnnapps.core.device import choose, fast_bfloat16
+from cnnapps.core.errors import InputError, TrainingError, printable
 from cnnapps.core.files import check_replaceable, write_bytes
 from cnnapps.core.limits import DEFAULT
 from cnnapps.core.plot import curves_of, line_chart
-from cnnapps.core.weights import Weights, as_weights, find, open_weights
+from cnnapps.core.weights import as_weights, find, open_weights
 
 __all__ = ["train_on"]
 
 SAMPLE = Path(__file__).parent / "sample" / "reviews.tsv"
-COVERED = 0.5
-"""Share of the training tokens that the shipped vectors must know to be the default start."""
+LEAST_STEPS, MOST_EPOCHS = 250, 8
+"""Of a net with an encoder on a small set."""
 SEARCH: dict[str, tuple[str, ...]] = {
     "lr": ("5e-4", "1e-3", "2e-3", "4e-3"),
     "epochs": ("4", "8", "16"),
@@ -69,20 +69,6 @@ class Parts:
         return Parts(*(part.renamed(aliases) for part in (self.train, self.dev, self.test)))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Start:
-    """The first vectors of the words, and where they come from."""
-
-    units: Units
-    vectors: np.ndarray
-    sources: tuple[Source, ...]
-    net: KimCNN | None = None
-    classes: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Other names of the classes, as the weights that it starts from know them."""
-
-
 def train_on(
     paths: Sequence[str],
     *,
@@ -95,6 +81,7 @@ def train_on(
     dev: str | None,
     test: str | None,
     start: str | None,
+    teacher: str | None,
     vectors: Sequence[str],
     units: str,
     variant: str | None,
@@ -117,7 +104,11 @@ def train_on(
 
     torch.set_num_threads(threads)
     device = choose(device, runtime="torch")
-    recipe = paper(variant) if variant else TextRecipe()
+    weights = open_weights(find(start, "textcls"), app="textcls") if start is not None else None
+    encoder = weights is not None and weights.card.net == "context-cnn"
+    if variant and encoder:
+        raise InputError("--variant", f"{start} has an encoder, the paper's nets have none")
+    recipe = _recipe(variant, device, encoder=encoder, taught=teacher is not None)
     recipe = dataclasses.replace(recipe, seed=seed, class_weights=class_weights)
     if minutes and not autotune:
         recipe = dataclasses.replace(recipe, minutes=minutes, steps=999_999_999)
@@ -128,6 +119,9 @@ def train_on(
         raise InputError("--from", "brings its vectors and units: leave out --vectors and --units")
     if variant == "rand" and any(v != "none" for v in vectors):
         raise InputError("--vectors", "the variant rand starts at random")
+    if teacher is not None and folds:
+        raise InputError("--teacher", "knows the texts of every fold: leave out --folds")
+    asked = load(teacher, threads=threads) if teacher is not None else None
     if resume and (folds or autotune):
         raise InputError("--resume", "goes on with one training, not with --folds or --autotune")
     line = command_line(
@@ -136,7 +130,7 @@ def train_on(
             "--text-column": text_column, "--label-column": label_column,
             "--label-separator": label_separator, "--encoding": encoding,
             "--max-bytes": max_bytes, "--dev": dev,
-            "--test": test, "--from": start, "--vectors": vectors,
+            "--test": test, "--from": start, "--teacher": teacher, "--vectors": vectors,
             "--units": None if units == "auto" else units, "--variant": variant,
             "--class-weights": None if class_weights == "none" else class_weights,
             "--folds": folds, "--autotune": autotune, "--minutes": minutes, "--set": settings,
@@ -179,7 +173,7 @@ def train_on(
         classes = parts.train.classes()
         if len(classes) < 2:
             raise TrainingError(f"one class only ({classes[0]}): nothing to learn")
-        begin = _start(parts.train, units, vectors, start, recipe, classes)
+        begin = start_of(parts.train, units, vectors, weights, recipe, classes)
         for note in begin.notes:
             say(note)
         classes = begin.classes or classes
@@ -191,16 +185,46 @@ def train_on(
             shown = ", ".join(printable(x, 40) for x in rare[:5])
             more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
             say(f"warning: no text of the test part has the label {shown}{more}")
+        if encoder and not any(re.match(r"\s*(epochs|steps)\s*=", x) for x in settings):
+            # two epochs of a small set are too few steps to move a net
+            least = LEAST_STEPS * recipe.batch * recipe.accumulate / len(parts.train)
+            recipe = dataclasses.replace(recipe, epochs=max(recipe.epochs, min(MOST_EPOCHS, least)))
+        taught = None
+        if asked is not None:
+            taught = lesson(
+                asked, parts.train.texts, parts.train.targets(classes), classes,
+                unseen=[*parts.dev.texts, *parts.test.texts], seed=seed,
+                keep=runs / "teacher.npz" if world.first else None,
+                quiet=quiet or not world.first,
+            )  # fmt: skip
+            say(f"{asked.card.name} labelled {len(taught.texts) - len(parts.train):,} new texts")
+            begin = dataclasses.replace(begin, sources=(*begin.sources, _source(asked.card)))
         if folds:
             _cross_validate(everything, folds, begin, classes, recipe, runs, device, say)
         if autotune:
-            recipe = _tune(parts, begin, classes, recipe, minutes or 5.0, runs, device, say)
-        fitted = _fit(parts.train, parts.dev, begin, classes, recipe, runs, device, world,
+            recipe = _tune(parts, begin, classes, recipe, taught, minutes or 5.0, runs, device, say)
+        fitted = _fit(parts.train, parts.dev, begin, classes, recipe, runs, device, taught, world,
                       resume=resume, quiet=quiet, tensorboard=tensorboard)  # fmt: skip
         if not world.first:
             return 0
         _finish(fitted, parts, begin, files, everything.sha256, output, runs, line, say)
     return 0
+
+
+def _recipe(variant: str | None, device: str, *, encoder: bool, taught: bool) -> TextRecipe:
+    """What ``--set`` changes: the paper's, an encoder's, a student's or the default recipe."""
+    if variant:
+        return paper(variant)
+    if encoder:
+        precision = "bf16" if fast_bfloat16(device) else "fp32"
+        return tuned(batch=8, accumulate=4, precision=precision)  # 32 would need 2.5 GB
+    return student() if taught else TextRecipe()
+
+
+def _source(card: Card) -> Source:
+    """A teacher, as the student's card names it."""
+    digest = card.files["model.safetensors"].sha256
+    return Source(card.name, card.licence, digest, what="teacher: its answers were learned")
 
 
 def _check_classes(parts: Parts, classes: tuple[str, ...]) -> None:
@@ -270,139 +294,6 @@ def _parts(everything: Dataset, dev: str | None, test: str | None, read: Any, se
     return Parts(train, held, unseen)
 
 
-def _start(
-    train: Dataset,
-    kind: str,
-    vectors: Sequence[str],
-    weights: str | None,
-    recipe: TextRecipe,
-    classes: tuple[str, ...],
-) -> Start:
-    """Units and first vectors: other weights', the user's files', the shipped net's, or random."""
-    if weights is not None:
-        return _from_weights(open_weights(find(weights, "textcls"), app="textcls"), classes, recipe)
-    if kind == "auto":
-        kind = guess_kind(train.texts)
-    named = [v for v in vectors if v != "none"]
-    if named and kind != "words":
-        raise InputError("--vectors", f"are of words, the units are {kind} (--units words)")
-    if kind == "sentencepiece":
-        pieces = train_sentencepiece(train.texts, seed=recipe.seed)
-        return Start(pieces, training.random_vectors(len(pieces), 128, recipe.seed), ())
-    if kind == "characters":
-        units: Units = build_characters(train.texts)
-        return Start(units, training.random_vectors(len(units), 128, recipe.seed), ())
-    if named:
-        return _from_vectors(train, named, recipe)
-    if not vectors and recipe.variant != "rand":
-        shipped = _shipped(train, recipe)
-        if shipped is not None:
-            return shipped
-    units = build_words(train.texts)
-    return Start(units, training.random_vectors(len(units), 300, recipe.seed), ())
-
-
-def _from_vectors(train: Dataset, named: Sequence[str], recipe: TextRecipe) -> Start:
-    from cnnapps.apps.textcls.vectors import PACKAGES, channels, list_words, read_vectors
-
-    also: dict[str, None] = {}
-    for source in named:
-        if source in ("kumo", "wink", "spacy-md"):
-            also |= dict.fromkeys(list_words(source, limit=60_000))
-    units = build_words(train.texts, also=also)
-    read = [read_vectors(source, units.names()[2:]) for source in named]
-    stacked = channels(units.names(), read, seed=recipe.seed)
-    words, notes = units.names()[2:], []
-    for source, vectors in zip(named, read, strict=True):
-        known = sum(word in vectors for word in words)
-        if not known:
-            raise InputError(source, f"has a vector for none of the {len(words):,} words")
-        notes.append(f"{source}: vectors of {known:,} of {len(words):,} words")
-    sources = [
-        Source(
-            s, PACKAGES[s].licence if s in PACKAGES else "the user's",
-            sha256_of([s]) if os.path.isfile(s) else "", what="word vectors",
-        )
-        for s in named
-    ]  # fmt: skip
-    return Start(units, stacked.matrix, tuple(sources), notes=tuple(notes))
-
-
-def _table_of(weights: Weights) -> np.ndarray:
-    """The word table of a weights folder in float32."""
-    tensors = weights.tensors()
-    if weights.card.net != "kim-cnn":
-        what = f"is a {weights.card.net}: no training goes on from it"
-        raise WeightsError(weights.card.name, f"{what} (--from default does)")
-    scale = tensors["table.scale"].astype(np.float32)
-    return tensors["table.codes"].astype(np.float32) * scale
-
-
-def _shipped(train: Dataset, recipe: TextRecipe) -> Start | None:
-    """The vectors of the shipped English net, where they know most of the words."""
-    try:
-        weights = open_weights(find(None, "textcls"), app="textcls")
-        table, old = _table_of(weights), read_units(weights.files)
-    except WeightsError:
-        return None
-    sample = train.texts[:: max(1, len(train) // 2000)]
-    ids = np.array([i for text in sample for i in old.ids(text)] or [1])
-    if old.kind != "words" or (ids == 1).mean() > 1 - COVERED:
-        return None
-    units = build_words(train.texts, also=old.names()[2:])
-    vectors = _moved(table, old, units, recipe.seed)
-    source = Source(
-        weights.card.name, weights.card.licence, weights.card.files["model.safetensors"].sha256,
-        what="first vectors of the words",
-    )  # fmt: skip
-    return Start(units, vectors, (source,))
-
-
-def _moved(table: np.ndarray, old: Units, new: Units, seed: int) -> np.ndarray:
-    """Rows of ``table`` in the order of ``new``; a word it lacks gets a random row like them."""
-    index = {name: i for i, name in enumerate(old.names())}
-    spread = float(table[2:].std()) * 3**0.5
-    out = training.random_vectors(len(new), table.shape[1], seed, spread=spread)
-    for i, name in enumerate(new.names()):
-        if name in index:
-            out[i] = table[index[name]]
-    return out
-
-
-def _from_weights(weights: Weights, classes: tuple[str, ...], recipe: TextRecipe) -> Start:
-    """A net to go on from; labels that it doesn't have are added to its output layer."""
-    import torch
-
-    card = weights.card
-    table = _table_of(weights)
-    units = read_units(weights.files)
-    named = {card.aliases.get(c, c) for c in classes}
-    together = (*card.labels, *sorted(named - set(card.labels)))
-    arguments = {k: v for k, v in card.arguments.items() if k not in ("table", "classes")}
-    net = KimCNN(
-        **arguments,
-        classes=len(together),
-        dropout=recipe.dropout,
-        word_dropout=recipe.word_dropout,
-    )
-    assert isinstance(net.table, WordTable)
-    net.table.load(torch.from_numpy(table))
-    tensors = {n: torch.from_numpy(t.astype(np.float32)) for n, t in weights.tensors().items()}
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            if name.startswith("filters."):
-                parameter.copy_(tensors[name])
-        net.output.weight[: len(card.labels)] = tensors["output.weight"]
-        net.output.weight[len(card.labels) :] = 0.0
-        net.output.bias[: len(card.labels)] = tensors["output.bias"]
-        # a new label knows nothing yet and is as likely as an undecided old one
-        net.output.bias[len(card.labels) :] = tensors["output.bias"].mean()
-    source = Source(card.name, card.licence, card.files["model.safetensors"].sha256,
-                    what="trained further")  # fmt: skip
-    nothing = np.empty((0, 0), dtype=np.float32)
-    return Start(units, nothing, (source,), net, together, aliases=card.aliases)
-
-
 def _fit(
     train: Dataset,
     dev: Dataset,
@@ -411,6 +302,7 @@ def _fit(
     recipe: TextRecipe,
     run: Path,
     device: str,
+    taught: Lesson | None = None,
     world: distributed.World | None = None,
     *,
     resume: bool = False,
@@ -419,15 +311,19 @@ def _fit(
 ) -> Fitted:
     import copy
 
+    texts, targets = train.texts, train.targets(classes)
+    if taught is not None:
+        texts, targets = taught.texts, taught.targets
     return fit(
-        train.texts,
-        train.targets(classes),
+        texts,
+        targets,
         classes,
         units=begin.units,
         vectors=begin.vectors,
         recipe=recipe,
         run=run,
         dev=(dev.texts, dev.targets(classes)),
+        teacher=taught.teacher if taught is not None else None,
         start=copy.deepcopy(begin.net),
         resume=resume,
         device=device,
@@ -478,6 +374,7 @@ def _tune(
     begin: Start,
     classes: tuple[str, ...],
     recipe: TextRecipe,
+    taught: Lesson | None,
     minutes: float,
     runs: Path,
     device: str,
@@ -495,7 +392,9 @@ def _tune(
     candidate, names = recipe, "the given recipe"
     while tries == 0 or time.monotonic() + longest < until:
         begun = time.monotonic()
-        fitted = _fit(parts.train, parts.dev, begin, classes, candidate, runs / "tune", device)
+        fitted = _fit(
+            parts.train, parts.dev, begin, classes, candidate, runs / "tune", device, taught
+        )
         longest = max(longest, time.monotonic() - begun)
         value = fitted.summary.best["accuracy"]
         tries += 1
@@ -510,7 +409,7 @@ def _tune(
 
 def _scores(fitted: Fitted, data: Dataset) -> metrics.Scores:
     """Scores of the trained net in float32; the exported one is checked to agree with it."""
-    ids = training.encode(fitted.units, data.texts, 10_000)
+    ids = training.encode(fitted.units, data.texts, training.judged_units(fitted.net))
     z = logits_of(fitted.net, ids) / fitted.temperature
     targets = data.targets(fitted.labels)
     if fitted.several:
@@ -531,7 +430,6 @@ def _finish(
     say: Any,
 ) -> None:
     """Measure on the test part, write the weights folder and the curve."""
-    from cnnapps.apps.textcls.predict import load
     from cnnapps.apps.textcls.run import scores_of
 
     folder = Path(output)
@@ -540,7 +438,7 @@ def _finish(
     card = Card(
         app="textcls",
         tag=re.sub(r"[^A-Za-z0-9._-]", "-", folder.name).strip(".-_")[:64] or "trained",
-        net="kim-cnn",
+        net="kim-cnn",  # save knows better
         what=f"{len(fitted.labels)} classes, trained on {name}"[:100],
         licence="; ".join(dict.fromkeys([licence, *(s.licence for s in begin.sources)])),
         sources=(Source(name, licence, sha256, len(parts.train), "training data"), *begin.sources),

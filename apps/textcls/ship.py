@@ -39,6 +39,8 @@ from cnnapps.apps.textcls.train import (
     logits_of,
     random_vectors,
     save,
+    student,
+    tuned,
 )
 from cnnapps.apps.textcls.vectors import PACKAGES, channels, list_words, read_vectors
 from cnnapps.core.card import Card, FileEntry, Metric, Source
@@ -121,12 +123,7 @@ def measure(place: Place, tag: str, measured: Sequence[tuple[str, str]]) -> None
     click.echo(f"{folder}: {final.size / 1e6:.2f} MB")
 
 
-TUNED = TextRecipe(
-    epochs=2, lr=1e-3, batch=32, precision="bf16", ema=0.99, warmup=0.1, schedule="linear",
-    smoothing=0.05, weight_decay=0.01, clip=1.0, unknown=0.0, max_units=128, seed=1,
-    evaluate_every=200,
-)  # fmt: skip
-"""For nets on top of the encoder: two epochs, the encoder at a tenth of the filters' rate."""
+TUNED = tuned(evaluate_every=200, seed=1)
 
 
 def question(place: Place) -> None:
@@ -174,10 +171,7 @@ def _questions(
     known = dict(zip(data.texts, targets, strict=True))
     hard = np.array([known.get(t, int(p[i].argmax())) for i, t in enumerate(everything)])
     units, vectors = english_vectors(place, data.texts, 19_500)
-    recipe = TextRecipe(
-        epochs=4, batch=100, widths=(1, 2, 3, 4, 5), bottleneck=200, soft=0.8, ema=0.995,
-        unknown=0.02, seed=1,
-    )  # fmt: skip
+    recipe = student(seed=1)
     return fit(
         everything, hard, labels, units=units, vectors=vectors, recipe=recipe,
         run=place.runs / name, dev=dev, teacher=p.astype(np.float32),
@@ -292,10 +286,7 @@ def sentiment(place: Place) -> None:
     soft = p.astype(np.float32)
     _refuse_leaks(place, everything)
     units, vectors = english_vectors(place, [*texts, *reviews, *opinion_phrases], 30_000)
-    recipe = TextRecipe(
-        epochs=2, batch=100, lr=1e-3, bottleneck=200, widths=(1, 2, 3, 4, 5), soft=0.8,
-        ema=0.998, seed=1, unknown=0.02,
-    )  # fmt: skip
+    recipe = student(epochs=2, ema=0.998, seed=1)
     dev = place.texts("sst2", "dev")
     fitted = fit(
         everything, labels, SENTIMENT, units=units, vectors=vectors, recipe=recipe,

@@ -63,6 +63,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "layer_decay": (0, 1),
     "encoder_rate": (0, 1e3),
 }
+JUDGED_UNITS = 4096
+"""Padded units of a batch that is only judged: bounds its memory."""
 POOL = 50
 """Batches whose texts are sorted by length together: little padding, still a random order."""
 
@@ -136,6 +138,24 @@ def paper(variant: str, **changes: Any) -> TextRecipe:
     return dataclasses.replace(recipe, **changes)
 
 
+def tuned(**changes: Any) -> TextRecipe:
+    """For nets on top of an encoder: two epochs, the encoder at a tenth of the filters' rate."""
+    recipe = TextRecipe(
+        epochs=2, lr=1e-3, batch=32, precision="bf16", ema=0.99, warmup=0.1, schedule="linear",
+        smoothing=0.05, weight_decay=0.01, clip=1.0, unknown=0.0, max_units=128, dropout=0.2,
+    )  # fmt: skip
+    return dataclasses.replace(recipe, **changes)
+
+
+def student(**changes: Any) -> TextRecipe:
+    """For Kim's CNN that learns from a teacher, on many texts with soft targets."""
+    recipe = TextRecipe(
+        epochs=4, batch=100, widths=(1, 2, 3, 4, 5), bottleneck=200, soft=0.8, ema=0.995,
+        unknown=0.02,
+    )  # fmt: skip
+    return dataclasses.replace(recipe, **changes)
+
+
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """A trained net and what it takes to use it."""
@@ -157,7 +177,7 @@ class Batches:
 
     An epoch is a permutation drawn from (seed, epoch), sorted by length within pools of batches,
     whose batches are then shuffled. All batches of an epoch are equally large; the few texts that
-    are left over wait for the next epoch's permutation.
+    are left over wait for the next epoch's permutation. Lengths are rounded up to a ``multiple``.
     """
 
     def __init__(
@@ -169,6 +189,7 @@ class Batches:
         seed: int,
         rare: np.ndarray | None = None,
         unknown: float = 0.0,
+        multiple: int = 1,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -179,6 +200,7 @@ class Batches:
         self.batch = min(batch, len(ids))
         self.per_epoch = len(ids) // self.batch
         self.seed, self.rare, self.unknown = seed, rare, unknown
+        self.multiple = multiple
         self.rank, self.world = rank, world
         self._epoch, self._order = -1, np.empty((0, 0), dtype=np.int64)
 
@@ -188,7 +210,8 @@ class Batches:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._shuffled(epoch)
         chosen = self._order[k][self.rank :: self.world]
-        ids = np.zeros((len(chosen), max(1, int(self.lengths[chosen].max()))), dtype=np.int64)
+        length = -(-max(1, int(self.lengths[chosen].max())) // self.multiple) * self.multiple
+        ids = np.zeros((len(chosen), length), dtype=np.int64)
         for row, i in zip(ids, chosen, strict=True):
             row[: self.lengths[i]] = self.ids[i]
         if self.unknown and self.rare is not None:
@@ -211,6 +234,11 @@ class Batches:
 def encode(units: Units, texts: Sequence[str], limit: int) -> list[np.ndarray]:
     """Ids of each text, at most ``limit``; a text without units is one unknown word."""
     return [np.array(units.ids(text)[:limit] or [1], dtype=np.int64) for text in texts]
+
+
+def judged_units(net: nn.Module) -> int:
+    """How many units of a text it is judged by: nearly all, or what an encoder reads at once."""
+    return 256 if isinstance(net, ContextCNN) else 10_000
 
 
 def random_vectors(units: int, dimensions: int, seed: int, *, spread: float = 0.25) -> np.ndarray:
@@ -260,6 +288,8 @@ def fit(
         seed=recipe.seed,
         rare=rare,
         unknown=recipe.unknown,
+        # torch keeps code and memory for each shape that an encoder's matrices have met
+        multiple=16 if isinstance(start, ContextCNN) else 1,
         rank=world.rank,
         world=world.size,
     )
@@ -306,7 +336,7 @@ def fit(
 
     judge: Callable[[nn.Module], Mapping[str, float]] | None = None
     if dev is not None:
-        dev_ids = encode(units, dev[0], 10_000)
+        dev_ids = encode(units, dev[0], judged_units(net))
         dev_targets = dev[1]
 
         def judge(judged: nn.Module) -> Mapping[str, float]:
@@ -421,16 +451,21 @@ def _context_groups(net: ContextCNN, recipe: TextRecipe) -> list[dict[str, Any]]
 def logits_of(
     net: nn.Module, ids: Sequence[np.ndarray], *, batch: int = 128, precision: str = "fp32"
 ) -> np.ndarray:
-    """(n, classes) scores of encoded texts; batches of like lengths."""
+    """(n, classes) scores of encoded texts; batches of like lengths, of bounded size."""
     net.eval()
-    order = np.argsort([len(x) for x in ids], kind="stable")
+    lengths = np.array([len(x) for x in ids])
+    order = np.argsort(lengths, kind="stable")
     out: list[np.ndarray] = []
     device = next(net.parameters()).device
     half = torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
     with torch.inference_mode(), half:
-        for start in range(0, len(order), batch):
+        start = 0
+        while start < len(order):
             chosen = order[start : start + batch]
-            padded = np.zeros((len(chosen), max(len(ids[i]) for i in chosen)), dtype=np.int64)
+            inside = np.arange(1, len(chosen) + 1) * lengths[chosen] <= JUDGED_UNITS
+            chosen = chosen[: max(1, int(inside.sum()))]  # lengths rise: what fits comes first
+            start += len(chosen)
+            padded = np.zeros((len(chosen), lengths[chosen[-1]]), dtype=np.int64)
             for row, i in zip(padded, chosen, strict=True):
                 row[: len(ids[i])] = ids[i]
             out.append(net(torch.from_numpy(padded).to(device)).float().cpu().numpy())

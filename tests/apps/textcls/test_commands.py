@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import lzma
+import re
 import shlex
 import shutil
 import subprocess
@@ -300,9 +301,41 @@ def test_labels_that_are_none_are_noticed(tmp_path: Path, rows: list[str], hint:
     assert hint in done.stdout + done.stderr
 
 
-def test_nothing_goes_on_from_a_net_with_an_encoder(tmp_path: Path) -> None:
-    done = cnnapps("train", "--from", "sentiment-quality", "-o", tmp_path / "w")
-    assert done.returncode == 1 and "no training goes on from it" in done.stderr
+def test_a_net_with_an_encoder_learns_other_labels(tmp_path: Path) -> None:
+    data, folder = tmp_path / "d.csv", tmp_path / "w"
+    rows = [f"where can i buy number {i}?,question" for i in range(30)]
+    rows += [f"please send number {i} today.,order" for i in range(30)]
+    data.write_text("\n".join(["text,label", *rows]))
+    train = ("train", data, "--from", "sentiment-quality", "-o", folder, "-q")
+    done = cnnapps(*train, "--variant", "rand")
+    assert done.returncode == 1 and "has an encoder, the paper's nets have none" in done.stderr
+    done = cnnapps(*train, "--set", "steps=16", "--set", "precision=fp32")
+    assert done.returncode == 0, done.stderr
+    assert "none of these labels: it learns them anew" in done.stdout
+    predictor = load(str(folder))
+    assert (predictor.card.net, predictor.card.labels) == ("context-cnn", ("order", "question"))
+    assert predictor.card.sources[1].name == "textcls/sentiment-quality"
+    assert predictor("where can i buy number 77?").label == "question"
+    assert "--set steps=16" in predictor.card.command
+
+
+def test_a_student_learns_what_its_teacher_answers(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "w"
+    train = ("train", SAMPLE, "--vectors", "none", "-o", folder, "-q", "--teacher")
+    done = cnnapps(*train, trained, "--folds", "3")
+    assert done.returncode == 1 and "--teacher: knows the texts of every fold" in done.stderr
+    done = cnnapps(*train, "question")
+    assert done.returncode == 1
+    assert "--teacher: textcls/question knows ABBR, DESC" in done.stderr
+    done = cnnapps(*train, trained, "--set", "epochs=0.5", "--set", "bottleneck=0")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"labelled [12][0-9],[0-9]{3} new texts", done.stdout)
+    predictor, teacher = load(str(folder)), load(str(trained))
+    assert predictor.card.sources[-1].what == "teacher: its answers were learned"
+    assert f"--teacher {trained}" in predictor.card.command
+    texts = [row.split("\t")[2] for row in SAMPLE.read_text(encoding="utf-8").splitlines()[1:]]
+    same = predictor.logits(texts).argmax(1) == teacher.logits(texts).argmax(1)
+    assert same.mean() > 0.8
 
 
 def test_utf_16_without_a_mark_is_read_when_it_is_named(tmp_path: Path) -> None:

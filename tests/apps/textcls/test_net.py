@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cnnapps.apps.textcls.context import ContextCNN, quantise
 from cnnapps.apps.textcls.net import Int8Table, KimCNN, WordTable, max_norm
+from cnnapps.apps.textcls.start import floats_of
 
 UNITS, DIMENSIONS = 60, 12
 
@@ -185,6 +186,9 @@ def test_context_net_ignores_padding_and_survives_quantisation() -> None:
     small = quantise(net, arguments)
     assert small.encoder.layers[0].qkv.codes.dtype == torch.int8
     assert (small(padded(texts)) - together).abs().max() < 0.1 * together.abs().max()
+    again = ContextCNN(**arguments).eval()  # trained further, an exported net is in float again
+    again.load_state_dict(floats_of({k: v.numpy() for k, v in small.state_dict().items()}))
+    assert (again(padded(texts)) - small(padded(texts))).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("table", ["float16", ""])

@@ -1,0 +1,63 @@
+"""Lessons of a teacher: which texts it labels, and what is learned from the answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnnapps.apps.textcls import load
+from cnnapps.apps.textcls.data import normalise
+from cnnapps.apps.textcls.distil import TIMES, lesson
+from cnnapps.core.errors import InputError
+
+LABELS = ("positive", "negative")  # in another order than the teacher's
+TARGETS = np.array([0, 1] * 20)
+
+
+def test_a_lesson_has_the_texts_and_new_ones(texts: list[str], weights: Path) -> None:
+    teacher = load(str(weights))
+    got = lesson(teacher, texts[:40], TARGETS, LABELS, seed=1)
+    assert got.texts[:40] == texts[:40] and 400 < len(got.texts) <= (1 + TIMES) * 40
+    assert len(got.texts) == len(got.targets) == len(got.teacher)
+    assert (got.targets[:40] == TARGETS).all()
+    np.testing.assert_allclose(got.teacher.sum(1), 1, atol=1e-5)
+    assert (got.targets[40:] == got.teacher[40:].argmax(1)).all()
+    for text, p in zip(got.texts[::50], got.teacher[::50], strict=True):
+        answer = teacher(text).probabilities
+        np.testing.assert_allclose(p, [answer[x] for x in LABELS], atol=1e-4)
+
+
+def test_texts_that_judge_are_not_made(texts: list[str], weights: Path) -> None:
+    teacher = load(str(weights))
+    first = lesson(teacher, texts[:40], TARGETS, LABELS, seed=1).texts[40:]
+    hidden = [first[0].upper(), first[5]]
+    again = lesson(teacher, texts[:40], TARGETS, LABELS, unseen=hidden, seed=1).texts
+    assert not {normalise(t) for t in hidden} & {normalise(t) for t in again[40:]}
+
+
+def test_answers_are_kept_and_asked_again_for_other_texts(
+    texts: list[str], weights: Path, tmp_path: Path
+) -> None:
+    keep = tmp_path / "run" / "teacher.npz"
+
+    def learn(n: int) -> np.ndarray:
+        return lesson(
+            load(str(weights)), texts[:n], TARGETS[:n], LABELS, seed=1, keep=keep
+        ).teacher  # fmt: skip
+
+    whole = learn(40)
+    kept = keep.read_bytes()
+    assert (learn(40) == whole).all() and keep.read_bytes() == kept
+    assert len(learn(20)) < len(whole) and keep.read_bytes() != kept
+    keep.write_bytes(kept[:500])
+    assert (learn(40) == whole).all() and keep.read_bytes() == kept
+
+
+def test_a_teacher_of_other_labels_is_refused(texts: list[str], weights: Path) -> None:
+    teacher = load(str(weights))
+    with pytest.raises(InputError, match="knows negative, positive, but not neutral"):
+        lesson(teacher, texts[:40], TARGETS, ("neutral", "positive"))
+    with pytest.raises(InputError, match="gives one label a text, the data have several labels"):
+        lesson(teacher, texts[:40], np.ones((40, 2), dtype=np.int64), LABELS)
