@@ -558,18 +558,16 @@ def table(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> list[list[str]
             if not own:
                 line.append("-")
                 continue
-            seeds = sorted({r["seed"] for r in own})
+            complete = _complete(own)
             means = []
-            for seed in seeds:
-                part = [r for r in own if r["seed"] == seed]
-                means.append(
-                    100 * sum(r["accuracy"] * r["n"] for r in part) / sum(r["n"] for r in part)
-                )
+            for part in complete:
+                n = sum(r["n"] for r in part)
+                means.append(100 * sum(r["accuracy"] * r["n"] for r in part) / n)
             text = f"{np.mean(means):.1f}"
             if len(means) > 1:
                 text += f" ± {np.std(means, ddof=1):.1f}"
             full = 10 if name in ("mr", "subj", "cr", "mpqa") else 1
-            done = len({r["fold"] for r in own})
+            done = len(complete[0])
             if done < full:
                 text += f" ({done}/{full} folds)"
             paper = PAPER.get(system, {}).get(name)
@@ -577,6 +575,15 @@ def table(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> list[list[str]
         if any(cell != "-" for cell in line[1:]):
             lines.append(line)
     return lines
+
+
+def _complete(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The rows of each seed that has as many folds as any: means over other folds would mislead."""
+    by_seed: dict[int, list[dict[str, Any]]] = {}
+    for r in rows:
+        by_seed.setdefault(r["seed"], []).append(r)
+    most = max(map(len, by_seed.values()))
+    return [part for part in by_seed.values() if len(part) == most]
 
 
 def table_text(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> str:

@@ -104,6 +104,11 @@ def test_the_table_weighs_folds_by_their_texts_and_says_what_is_missing() -> Non
     lines = {line[0]: line[1:] for line in table([*rows, *cr], ["trec", "cr"])}
     assert lines["rand"] == [f"100.0 [{PAPER['rand']['trec']}]", "75.0 (2/10 folds) [79.8]"]
     assert lines["default"] == ["62.5 ± 17.7", "-"]
+    seeds = [
+        *cr,
+        {**cell("rand", "11", seed=2), "set": "cr"},
+    ]  # has not got as far: not in the mean
+    assert table(seeds, ["cr"])[0][1] == "75.0 (2/10 folds) [79.8]"
 
 
 def test_paired_gains_match_the_counts_and_their_spread() -> None:
