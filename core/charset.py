@@ -325,7 +325,7 @@ def _score(text: str, codec: str, *, kana: bool = False) -> float:
     elif codec in ("cp1251", "koi8-r"):
         cost -= 6.0 * len(_CASE_FLIP.findall(text))
     elif codec in RARER:
-        cost -= 8.0 * len(_TWO_SCRIPTS.findall(text))
+        cost -= 8.0 * len(_TWO_SCRIPTS.findall(text)) + 4.0 * len(_ALONE.findall(text))
     elif codec != "utf-8":
         cost -= 4.0 * len(_IN_LATIN.findall(text))
     return cost
@@ -340,12 +340,13 @@ ESCAPED = re.compile("[\ud800-\udfff]")
 _NOT_ASCII = re.compile("[^\x00-\x7f]")
 _ACCENTS_IN_A_ROW = re.compile("[À-ÿ]{3}")
 _CASE_FLIP = re.compile("[а-яё][А-ЯЁ]|[A-Za-z][а-яА-Я]|[а-яА-Я][A-Za-z]")
+_ALONE = re.compile("(?<![^\x00-\x7f])[^\x00-\x7f](?![^\x00-\x7f])")
 _TWO_SCRIPTS = re.compile("[A-Za-z][\u0370-\u0e5b]|[\u0370-\u0e5b][A-Za-z]")
 # The lone ð of an English table is two bytes of UTF-8, and one syllable of Korean.
 _IN_LATIN = re.compile("[a-z](?=[^\x00-\x7f])|[^\x00-\x7f](?=[a-z])")
 _GREEK = "αοιετσνηυρπκμλωςίάόέδγχθύφήβώξζψϊϋΐΰ"
 _ARABIC = "اليمنوتربهعدفقسحكةىشجخصضطغذثزظءأإآئؤ"
-_WESTERN = "éèêëàâçîïôûùüöäßñáíóúåøæÉÖÜÄÅØÇŠšžčć°½×±«»‘’“”–…·¿¡"
+_WESTERN = "éèêëàâçîïôûùüöäßñáíóúåøæÉÖÜÄÅØÇŠšžčć°½×±«»‘’“”–—…·¿¡£€©®™§"
 _CENTRAL = "łżźńąęśěřůňťďľőűăşţșțğıđŁŻŚŘČŽİŞŐ"
 _CYRILLIC = "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё"
 _PUNCTUATION = (

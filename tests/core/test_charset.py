@@ -45,6 +45,7 @@ def test_known_texts(data: bytes, want: tuple[str, int]) -> None:
         ("cp1253", "Πολύ καλή ταινία, μου άρεσε. Βαρετή ταινία, χάσιμο χρόνου"),
         ("cp874", "หนังดีมาก ชอบมาก อยากดูอีก หนังแย่ น่าเบื่อ เสียเวลา"),
         ("cp1252", "Ein schöner Film über große Gefühle. Für mich völlig überflüssig"),
+        ("cp1252", "Only £20 or €30 — nice café. The £5 one is for sale © us"),
         ("cp1252", "Un très beau film, émouvant et drôle à la fois. Ça ne m’a pas plu"),
     ],
 )
