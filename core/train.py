@@ -548,7 +548,9 @@ def _to(batch: Batch, device: str) -> Batch:
 
 def _check_same(state: dict[str, Any], recipe: Recipe, data: str, run: Path) -> None:
     if state["data"] != data:
-        raise TrainingError(f"{run} learned from other data; start without --resume")
+        raise TrainingError(
+            f"{run} learned from other data or another teacher; start without --resume"
+        )
     now = asdict(recipe)
     changed = [
         f"{name} was {state['recipe'].get(name)!r}, is {value!r}"

@@ -135,6 +135,8 @@ def _data_options(function: Any) -> Any:
 def train(data: tuple[str, ...], **options: Any) -> None:
     """Train on DATA: csv, tsv, jsonl, fastText or a folder a class; without DATA on a sample.
 
+    Up to 2 GB of memory; with vectors of several packages up to 2.5 GB.
+
     \b
     cnnapps textcls train
     cnnapps textcls train reviews.csv --text-column review --label-column stars

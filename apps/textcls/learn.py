@@ -117,6 +117,13 @@ def train_on(
     check_replaceable(Path(output))
     if start is not None and (vectors or units != "auto"):
         raise InputError("--from", "brings its vectors and units: leave out --vectors and --units")
+    own = next(
+        (x for x in settings if re.match(r"\s*(widths|maps|bottleneck|variant)\s*=", x)), None
+    )
+    if start is not None and own:
+        raise InputError("--set", f"{own}: a net that goes on keeps its filters")
+    if start is not None and autotune:
+        raise InputError("--autotune", "can't be combined with --from")
     if variant == "rand" and any(v != "none" for v in vectors):
         raise InputError("--vectors", "the variant rand starts at random")
     if teacher is not None and folds:
@@ -384,8 +391,6 @@ def _tune(
 
     Random search covers few important settings better than a grid (Bergstra and Bengio 2012).
     """
-    if begin.net is not None:
-        raise InputError("--autotune", "can't be combined with --from")
     rng = np.random.default_rng(recipe.seed)
     until = time.monotonic() + 60 * minutes
     best, best_score, tries, longest = recipe, -1.0, 0, 0.0

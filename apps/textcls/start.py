@@ -24,7 +24,7 @@ from cnnapps.apps.textcls.tokens import (
 )
 from cnnapps.apps.textcls.train import TextRecipe, random_vectors
 from cnnapps.core.card import Source
-from cnnapps.core.errors import InputError, WeightsError
+from cnnapps.core.errors import InputError, WeightsError, printable
 from cnnapps.core.weights import Weights, find, open_weights
 
 __all__ = ["Start", "start_of"]
@@ -57,7 +57,7 @@ def start_of(
 ) -> Start:
     """Units and first vectors: other weights', the user's files', the shipped net's, or random."""
     if weights is not None:
-        return _from_weights(weights, classes, recipe)
+        return _from_weights(weights, train, classes, recipe)
     if kind == "auto":
         kind = guess_kind(train.texts)
     named = [v for v in vectors if v != "none"]
@@ -126,9 +126,7 @@ def _shipped(train: Dataset, recipe: TextRecipe) -> Start | None:
         old = read_units(weights.files)
     except WeightsError:
         return None
-    sample = train.texts[:: max(1, len(train) // 2000)]
-    ids = np.array([i for text in sample for i in old.ids(text)] or [1])
-    if old.kind != "words" or (ids == 1).mean() > 1 - COVERED:
+    if old.kind != "words" or _unknown(train, old) > 1 - COVERED:
         return None
     units = build_words(train.texts, also=old.names()[2:])
     vectors = _moved(table, old, units, recipe.seed)
@@ -151,7 +149,9 @@ def _moved(table: np.ndarray, old: Units, new: Units, seed: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _from_weights(weights: Weights, classes: tuple[str, ...], recipe: TextRecipe) -> Start:
+def _from_weights(
+    weights: Weights, train: Dataset, classes: tuple[str, ...], recipe: TextRecipe
+) -> Start:
     """A net to go on from. Labels that it lacks are added to its output layer; where it has none of
     the data's, theirs take the place of its own.
     """
@@ -182,9 +182,29 @@ def _from_weights(weights: Weights, classes: tuple[str, ...], recipe: TextRecipe
         net.output.bias[: len(old)] = tensors["output.bias"]
         # a new label knows nothing yet and is as likely as an undecided old one
         net.output.bias[len(old) :] = tensors["output.bias"].mean()
-    notes = () if old else (f"{card.name} has none of these labels: it learns them anew",)
+    units = read_units(weights.files)
+    notes = _notes(card.name, old, named, _unknown(train, units))
     source = Source(card.name, card.licence, card.files["model.safetensors"].sha256,
                     what="trained further")  # fmt: skip
     nothing = np.empty((0, 0), dtype=np.float32)
-    return Start(read_units(weights.files), nothing, (source,), net, labels, notes,
-                 aliases=card.aliases)  # fmt: skip
+    return Start(units, nothing, (source,), net, labels, notes, aliases=card.aliases)
+
+
+def _notes(name: str, old: tuple[str, ...], named: set[str], unknown: float) -> tuple[str, ...]:
+    """What a user should know before a net goes on with other labels or other words."""
+    notes = []
+    if not old:
+        notes.append(f"{name} has none of these labels: it learns them anew")
+    elif kept := [x for x in old if x not in named]:
+        shown = ", ".join(printable(x, 40) for x in kept[:5])
+        notes.append(f"{name} keeps labels that no text has, and may answer with them: {shown}")
+    if unknown > 1 - COVERED:
+        notes.append(f"warning: {name} does not know {unknown:.0%} of the words")
+    return tuple(notes)
+
+
+def _unknown(train: Dataset, units: Units) -> float:
+    """The share of unknown units in a sample of the texts."""
+    sample = train.texts[:: max(1, len(train) // 2000)]
+    ids = np.array([i for text in sample for i in units.ids(text)] or [1])
+    return float((ids == 1).mean())

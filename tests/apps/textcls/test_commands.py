@@ -309,6 +309,10 @@ def test_a_net_with_an_encoder_learns_other_labels(tmp_path: Path) -> None:
     train = ("train", data, "--from", "sentiment-quality", "-o", folder, "-q")
     done = cnnapps(*train, "--variant", "rand")
     assert done.returncode == 1 and "has an encoder, the paper's nets have none" in done.stderr
+    done = cnnapps(*train, "--set", "widths=7")
+    assert done.returncode == 1 and "a net that goes on keeps its filters" in done.stderr
+    done = cnnapps(*train, "--autotune")
+    assert done.returncode == 1 and "--autotune: can't be combined with --from" in done.stderr
     done = cnnapps(*train, "--set", "steps=16", "--set", "precision=fp32")
     assert done.returncode == 0, done.stderr
     assert "none of these labels: it learns them anew" in done.stdout
@@ -317,6 +321,17 @@ def test_a_net_with_an_encoder_learns_other_labels(tmp_path: Path) -> None:
     assert predictor.card.sources[1].name == "textcls/sentiment-quality"
     assert predictor("where can i buy number 77?").label == "question"
     assert "--set steps=16" in predictor.card.command
+
+
+def test_going_on_says_which_labels_stay_and_which_words_are_unknown(tmp_path: Path) -> None:
+    data = tmp_path / "d.csv"
+    rows = [f"房间很干净服务态度也好{i},positive" for i in range(20)]
+    rows += [f"非常无聊浪费时间{i},neutral" for i in range(20)]
+    data.write_text("\n".join(["text,label", *rows]), "utf-8")
+    done = cnnapps("train", data, "--from", "default", "-o", tmp_path / "w", "--set", "steps=1")
+    assert done.returncode == 0, done.stderr
+    assert "keeps labels that no text has, and may answer with them: negative" in done.stdout
+    assert "warning: textcls/default does not know 9" in done.stdout
 
 
 def test_a_student_learns_what_its_teacher_answers(trained: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from cnnapps.apps.textcls.evaluate import (
     score_several,
 )
 from cnnapps.apps.textcls.predict import softmax
+from cnnapps.apps.textcls.train import judge_of
 
 
 def test_a_small_dev_part_without_a_mistake_makes_nobody_certain() -> None:
@@ -91,3 +92,11 @@ def test_thresholds_maximise_f1() -> None:
     for i in range(2):
         assert f1(found[i], i) >= max(f1(t, i) for t in np.linspace(0.01, 0.99, 99)) - 1e-9
     assert best_thresholds(p, np.zeros_like(truth)).tolist() == [0.5, 0.5]
+
+
+def test_of_two_nets_that_tie_the_surer_one_is_better() -> None:
+    targets = np.array([0, 1, 1])
+    weak, strong = np.array([[0.1, 0], [0, 0.1], [0, 0.1]]), np.array([[4.0, 0], [0, 4], [0, 4]])
+    wrong = np.array([[9.0, 0], [0, 9], [9, 0]])
+    scores = [judge_of(z, targets)["score"] for z in (wrong, weak, strong)]
+    assert scores == sorted(scores) and len(set(scores)) == 3
