@@ -183,14 +183,16 @@ def _from_weights(
         # a new label knows nothing yet and is as likely as an undecided old one
         net.output.bias[len(old) :] = tensors["output.bias"].mean()
     units = read_units(weights.files)
-    notes = _notes(card.name, old, named, _unknown(train, units))
+    notes = [f"{card.name} knows your label {printable(c, 40)} as {card.aliases[c]}"
+             for c in classes if card.aliases.get(c, c) != c]  # fmt: skip
+    notes += _notes(card.name, old, named, _unknown(train, units))
     source = Source(card.name, card.licence, card.files["model.safetensors"].sha256,
                     what="trained further")  # fmt: skip
     nothing = np.empty((0, 0), dtype=np.float32)
-    return Start(units, nothing, (source,), net, labels, notes, aliases=card.aliases)
+    return Start(units, nothing, (source,), net, labels, tuple(notes), aliases=card.aliases)
 
 
-def _notes(name: str, old: tuple[str, ...], named: set[str], unknown: float) -> tuple[str, ...]:
+def _notes(name: str, old: tuple[str, ...], named: set[str], unknown: float) -> list[str]:
     """What a user should know before a net goes on with other labels or other words."""
     notes = []
     if not old:
@@ -200,7 +202,7 @@ def _notes(name: str, old: tuple[str, ...], named: set[str], unknown: float) -> 
         notes.append(f"{name} keeps labels that no text has, and may answer with them: {shown}")
     if unknown > 1 - COVERED:
         notes.append(f"warning: {name} does not know {unknown:.0%} of the words")
-    return tuple(notes)
+    return notes
 
 
 def _unknown(train: Dataset, units: Units) -> float:

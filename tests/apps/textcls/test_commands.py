@@ -327,9 +327,11 @@ def test_going_on_says_which_labels_stay_and_which_words_are_unknown(tmp_path: P
     data = tmp_path / "d.csv"
     rows = [f"房间很干净服务态度也好{i},positive" for i in range(20)]
     rows += [f"非常无聊浪费时间{i},neutral" for i in range(20)]
+    rows[0] = rows[0].replace("positive", "1")
     data.write_text("\n".join(["text,label", *rows]), "utf-8")
     done = cnnapps("train", data, "--from", "default", "-o", tmp_path / "w", "--set", "steps=1")
     assert done.returncode == 0, done.stderr
+    assert "textcls/default knows your label 1 as positive" in done.stdout
     assert "keeps labels that no text has, and may answer with them: negative" in done.stdout
     assert "warning: textcls/default does not know 9" in done.stdout
 
