@@ -18,7 +18,7 @@ from cnnapps.apps.textcls import train as training
 from cnnapps.apps.textcls.data import Dataset
 from cnnapps.apps.textcls.distil import Lesson, lesson
 from cnnapps.apps.textcls.predict import load, softmax
-from cnnapps.apps.textcls.start import Start, start_of
+from cnnapps.apps.textcls.start import Start, source_of, start_of
 from cnnapps.apps.textcls.train import (
     Fitted,
     TextRecipe,
@@ -205,7 +205,8 @@ def train_on(
                 quiet=quiet or not world.first,
             )  # fmt: skip
             say(f"{asked.card.name} labelled {len(taught.texts) - len(parts.train):,} new texts")
-            begin = dataclasses.replace(begin, sources=(*begin.sources, _source(asked.card)))
+            source = source_of(asked.card, "teacher: its answers were learned")
+            begin = dataclasses.replace(begin, sources=(*begin.sources, source))
         if folds:
             _cross_validate(everything, folds, begin, classes, recipe, runs, device, say)
         if autotune:
@@ -226,12 +227,6 @@ def _recipe(variant: str | None, device: str, *, encoder: bool, taught: bool) ->
         precision = "bf16" if fast_bfloat16(device) else "fp32"
         return tuned(batch=8, accumulate=4, precision=precision)  # 32 would need 2.5 GB
     return student() if taught else TextRecipe()
-
-
-def _source(card: Card) -> Source:
-    """A teacher, as the student's card names it."""
-    digest = card.files["model.safetensors"].sha256
-    return Source(card.name, card.licence, digest, what="teacher: its answers were learned")
 
 
 def _check_classes(parts: Parts, classes: tuple[str, ...]) -> None:

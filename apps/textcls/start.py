@@ -23,11 +23,11 @@ from cnnapps.apps.textcls.tokens import (
     train_sentencepiece,
 )
 from cnnapps.apps.textcls.train import TextRecipe, random_vectors
-from cnnapps.core.card import Source
+from cnnapps.core.card import Card, Source
 from cnnapps.core.errors import InputError, WeightsError, printable
 from cnnapps.core.weights import Weights, find, open_weights
 
-__all__ = ["Start", "start_of"]
+__all__ = ["Start", "floats_of", "source_of", "start_of"]
 
 COVERED = 0.5
 """Share of the training tokens that the shipped vectors must know to be the default start."""
@@ -105,6 +105,11 @@ def _from_vectors(train: Dataset, named: Sequence[str], recipe: TextRecipe) -> S
     return Start(units, stacked.matrix, tuple(sources), notes=tuple(notes))
 
 
+def source_of(card: Card, what: str) -> Source:
+    """Other weights, as the card of what is made from them names them."""
+    return Source(card.name, card.licence, card.files["model.safetensors"].sha256, what=what)
+
+
 def floats_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """Exported tensors as a net is trained with: 8-bit codes times their scale are weights."""
     found = {name: torch.from_numpy(t.astype(np.float32)) for name, t in tensors.items()}
@@ -130,11 +135,7 @@ def _shipped(train: Dataset, recipe: TextRecipe) -> Start | None:
         return None
     units = build_words(train.texts, also=old.names()[2:])
     vectors = _moved(table, old, units, recipe.seed)
-    source = Source(
-        weights.card.name, weights.card.licence, weights.card.files["model.safetensors"].sha256,
-        what="first vectors of the words",
-    )  # fmt: skip
-    return Start(units, vectors, (source,))
+    return Start(units, vectors, (source_of(weights.card, "first vectors of the words"),))
 
 
 def _moved(table: np.ndarray, old: Units, new: Units, seed: int) -> np.ndarray:
@@ -186,8 +187,7 @@ def _from_weights(
     notes = [f"{card.name} knows your label {printable(c, 40)} as {card.aliases[c]}"
              for c in classes if card.aliases.get(c, c) != c]  # fmt: skip
     notes += _notes(card.name, old, named, _unknown(train, units))
-    source = Source(card.name, card.licence, card.files["model.safetensors"].sha256,
-                    what="trained further")  # fmt: skip
+    source = source_of(card, "trained further")
     nothing = np.empty((0, 0), dtype=np.float32)
     return Start(units, nothing, (source,), net, labels, tuple(notes), aliases=card.aliases)
 
