@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ __all__ = ["Lesson", "lesson", "mixed"]
 
 MADE, TIMES = 40_000, 20
 """New texts at most, and at most so many times the training texts."""
+KEEP_SECONDS = 30.0
+"""Between two writings of the answers that are there: a stop costs no more."""
 _CHUNK = 512
 
 
@@ -68,7 +71,8 @@ def lesson(
     """What ``teacher`` says of the training texts and of texts mixed from them.
 
     ``targets`` are (n,) or (n, classes) as ``labels`` number them. None of the texts ``unseen``, on
-    which the net is judged, is made by chance. The answers are kept in the file ``keep``.
+    which the net is judged, is made by chance. The answers are kept in the file ``keep``, also when
+    the asking is stopped.
     InputError: the teacher lacks a label, or one of the two knows several labels a text.
     """
     several = targets.ndim == 2
@@ -100,28 +104,33 @@ def lesson(
 def _answers(
     teacher: TextPredictor, texts: Sequence[str], keep: Path | None, *, quiet: bool
 ) -> np.ndarray:
-    """(n, labels of the teacher) probabilities, from ``keep`` where they are those of this task."""
+    """(n, labels of the teacher) probabilities; those that ``keep`` has of this task are taken."""
     digest = hashlib.sha256(teacher.card.files["model.safetensors"].sha256.encode())
     for text in texts:
         digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
     task = digest.hexdigest()
-    if keep is not None and keep.is_file():
-        try:
-            with np.load(keep, allow_pickle=False) as stored:
-                if str(stored["task"]) == task:
-                    return np.asarray(stored["p"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            pass  # damaged: ask again
-    out = []
+    out = _kept(keep, task) if keep is not None else []
+    done, saved = sum(map(len, out)), time.monotonic()
     with Progress(len(texts), "asking the teacher", quiet=quiet) as progress:
-        for start in range(0, len(texts), _CHUNK):
+        for start in range(done, len(texts), _CHUNK):
             z = teacher.logits(texts[start : start + _CHUNK])
             out.append(teacher.probabilities(z).astype(np.float32))
-            progress.update(min(start + _CHUNK, len(texts)))
-    p = np.concatenate(out)
-    if keep is not None:
-        buffer = io.BytesIO()
-        np.savez(buffer, task=task, p=p)
-        keep.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(keep, buffer.getvalue())
-    return p
+            done = min(start + _CHUNK, len(texts))
+            progress.update(done)
+            last = done == len(texts)
+            if keep is not None and (last or time.monotonic() - saved > KEEP_SECONDS):
+                buffer = io.BytesIO()
+                np.savez(buffer, task=task, p=np.concatenate(out))
+                keep.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(keep, buffer.getvalue())
+                saved = time.monotonic()
+    return np.concatenate(out)
+
+
+def _kept(path: Path, task: str) -> list[np.ndarray]:
+    """Answers in ``path``, all or the first of them; none when it is damaged or of another task."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return [np.asarray(stored["p"])] if str(stored["task"]) == task else []
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return []

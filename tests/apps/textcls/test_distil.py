@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cnnapps.apps.textcls import load
+from cnnapps.apps.textcls import distil, load
 from cnnapps.apps.textcls.data import normalise
 from cnnapps.apps.textcls.distil import TIMES, lesson
+from cnnapps.apps.textcls.predict import TextPredictor
 from cnnapps.core.errors import InputError
+from cnnapps.core.weights import open_weights
 
 LABELS = ("positive", "negative")  # in another order than the teacher's
 TARGETS = np.array([0, 1] * 20)
@@ -53,6 +56,31 @@ def test_answers_are_kept_and_asked_again_for_other_texts(
     assert len(learn(20)) < len(whole) and keep.read_bytes() != kept
     keep.write_bytes(kept[:500])
     assert (learn(40) == whole).all() and keep.read_bytes() == kept
+
+
+def test_answers_outlive_a_stop(
+    texts: list[str], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A teacher that is stopped at its third portion is asked for the rest only."""
+    monkeypatch.setattr(distil, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(distil, "_CHUNK", 100)
+    keep = tmp_path / "teacher.npz"
+    whole = lesson(load(str(weights)), texts[:40], TARGETS, LABELS, seed=1).teacher
+    asked: list[int] = []
+
+    class Stopped(TextPredictor):
+        def logits(self, texts: Sequence[str]) -> np.ndarray:
+            asked.append(len(texts))
+            if len(asked) == 3:
+                raise KeyboardInterrupt
+            return super().logits(texts)
+
+    teacher = Stopped(open_weights(str(weights), app="textcls"))
+    with pytest.raises(KeyboardInterrupt):
+        lesson(teacher, texts[:40], TARGETS, LABELS, seed=1, keep=keep)
+    got = lesson(teacher, texts[:40], TARGETS, LABELS, seed=1, keep=keep)
+    np.testing.assert_allclose(got.teacher, whole, atol=1e-6)
+    assert sum(asked) == len(whole) + 100  # the portion it was stopped in twice
 
 
 def test_a_teacher_of_other_labels_is_refused(texts: list[str], weights: Path) -> None:
