@@ -177,6 +177,12 @@ def train_on(
         leaks = corpus.overlap(parts.test.texts, parts.train.texts)
         if leaks:
             say(f"warning: {len(leaks)} texts of the test part also occur in the training part")
+        if test is None and not any(everything.splits):
+            for option, card in (("--from", weights and weights.card),
+                                 ("--teacher", asked and asked.card)):  # fmt: skip
+                if card and _split_otherwise(card, everything.sha256, seed):
+                    say(f"warning: {card.name} ({option}) was trained on these data with another "
+                        f"--seed: it has seen texts of the test part")  # fmt: skip
         classes = parts.train.classes()
         if len(classes) < 2:
             raise TrainingError(f"one class only ({classes[0]}): nothing to learn")
@@ -227,6 +233,14 @@ def _recipe(variant: str | None, device: str, *, encoder: bool, taught: bool) ->
         precision = "bf16" if fast_bfloat16(device) else "fp32"
         return tuned(batch=8, accumulate=4, precision=precision)  # 32 would need 2.5 GB
     return student() if taught else TextRecipe()
+
+
+def _split_otherwise(card: Card, sha256: str, seed: int) -> bool:
+    """Whether weights were trained on a part of the same data that another seed chose."""
+    if all(source.sha256 != sha256 for source in card.sources):
+        return False
+    given = re.search(r"--seed[ =](\d+)", card.command)
+    return int(given[1] if given else 1) != seed
 
 
 def _check_classes(parts: Parts, classes: tuple[str, ...]) -> None:

@@ -353,6 +353,9 @@ def test_a_student_learns_what_its_teacher_answers(trained: Path, tmp_path: Path
     texts = [row.split("\t")[2] for row in SAMPLE.read_text(encoding="utf-8").splitlines()[1:]]
     same = predictor.logits(texts).argmax(1) == teacher.logits(texts).argmax(1)
     assert same.mean() > 0.8
+    assert "has seen texts of the test part" not in done.stdout
+    done = cnnapps(*train, trained, "--set", "epochs=0.1", "--seed", "2")
+    assert "(--teacher) was trained on these data with another --seed: it has seen" in done.stdout
 
 
 def test_utf_16_without_a_mark_is_read_when_it_is_named(tmp_path: Path) -> None:
