@@ -156,7 +156,7 @@ def _fit(run: Path, *arguments: Any, **options: Any) -> Any:
 
 
 def _units_and_vectors(split: Split, folders: Sequence[str], seed: int, *, given: bool,
-                       words: Sequence[str] = ()) -> tuple[Any, np.ndarray]:  # fmt: skip
+                       length: float = 0.0) -> tuple[Any, np.ndarray]:  # fmt: skip
     """Words of the training part, then those of the others; their vectors.
 
     Words of the other parts get their given vectors, as in the paper (rand: random ones).
@@ -166,11 +166,11 @@ def _units_and_vectors(split: Split, folders: Sequence[str], seed: int, *, given
     from cnnapps.apps.textcls.vectors import channels, read_vectors
 
     rest = dict.fromkeys(w for t in (*split.dev[0], *split.test[0]) for w in tokenize(t))
-    units = build_words([*split.train[0], *words], also=rest)
+    units = build_words(split.train[0], also=rest)
     if not given:
         return units, random_vectors(len(units), 300, seed)
     read = [read_vectors(s, units.names()[2:], folders=folders) for s in SOURCES]
-    return units, channels(units.names(), read, seed=seed).matrix
+    return units, channels(units.names(), read, length=length, seed=seed).matrix
 
 
 def _kim(cell: Cell, split: Split, folders: Sequence[str], settings: Sequence[str],
@@ -182,12 +182,14 @@ def _kim(cell: Cell, split: Split, folders: Sequence[str], settings: Sequence[st
         split = with_capitals(split)
     texts, targets = split.train
     phrases_too = len(texts) > split.sentences
-    units, vectors = _units_and_vectors(split, folders, cell.seed, given=cell.system != "rand")
     recipe = paper(cell.system, patience=4, epochs=6 if phrases_too else 25, seed=cell.seed)
+    recipe = recipe.updated(*settings)
+    units, vectors = _units_and_vectors(
+        split, folders, cell.seed, given=cell.system != "rand", length=recipe.vector_length
+    )
     fitted = _fit(
         run,
-        texts, targets, _labels(split), units=units, vectors=vectors,
-        recipe=recipe.updated(*settings), dev=split.dev,
+        texts, targets, _labels(split), units=units, vectors=vectors, recipe=recipe, dev=split.dev,
     )  # fmt: skip
     return logits_of(fitted.net, encode(units, split.test[0], 10_000)).argmax(1)
 

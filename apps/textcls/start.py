@@ -88,7 +88,7 @@ def _from_vectors(train: Dataset, named: Sequence[str], recipe: TextRecipe) -> S
             also |= dict.fromkeys(list_words(source, limit=60_000))
     units = build_words(train.texts, also=also)
     read = [read_vectors(source, units.names()[2:]) for source in named]
-    stacked = channels(units.names(), read, seed=recipe.seed)
+    stacked = channels(units.names(), read, length=recipe.vector_length, seed=recipe.seed)
     words, notes = units.names()[2:], []
     for source, vectors in zip(named, read, strict=True):
         known = sum(word in vectors for word in words)

@@ -596,10 +596,14 @@ def channels(
     sources: Sequence[Vectors],
     *,
     deviation: float = 0.15,
+    length: float = 0.0,
     seed: int = 0,
     unknown: str = "uniform",
 ) -> Channels:
     """Concatenate ``sources`` for ``words``, each scaled to the same standard deviation.
+
+    ``length`` scales the result so that the vectors' mean norm is that; 0 leaves it as it comes,
+    which is longer the more sources there are.
 
     A word that a source lacks takes the mean of the words it backs off to (``tokens.back_off``).
     What is still unknown is drawn uniformly with the same variance (Kim 2014, section 3.3), or is
@@ -617,8 +621,11 @@ def channels(
             matrix[~known] = generator.uniform(-bound, bound, shape)
         parts.append(matrix)
         covered.append(known)
+    matrix = np.concatenate(parts, axis=1)
+    if length:
+        matrix *= length / max(float(np.linalg.norm(matrix, axis=1).mean()), 1e-12)
     return Channels(
-        np.concatenate(parts, axis=1),
+        matrix,
         tuple(source.dimension for source in sources),
         np.stack(covered),
     )

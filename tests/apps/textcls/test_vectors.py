@@ -336,6 +336,16 @@ def test_channels_scale_and_complete() -> None:
     assert not zero.matrix[400:, :20].any()
 
 
+def test_channels_have_the_length_that_is_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    words = [f"w{i}" for i in range(50)]
+    sources = [source({w: rng.standard_normal(d) for w in words}) for d in (30, 10)]
+    plain, short = channels(words, sources).matrix, channels(words, sources, length=2.0).matrix
+    assert np.linalg.norm(short, axis=1).mean() == pytest.approx(2.0)
+    np.testing.assert_allclose(short * (plain[0, 0] / short[0, 0]), plain, rtol=1e-4)
+    assert not channels(["other"], sources, unknown="zero", length=2.0).matrix.any()
+
+
 def test_channels_use_the_parts_of_compounds() -> None:
     known = {"well": np.array([1.0, 3.0]), "made": np.array([3.0, 1.0]), "so": np.array([0.0, 9.0])}
     found = channels(["well-made", "sooo", "zzz"], [source(known)], unknown="zero")
