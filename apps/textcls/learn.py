@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,101 +69,138 @@ class Parts:
         return Parts(*(part.renamed(aliases) for part in (self.train, self.dev, self.test)))
 
 
-def train_on(
-    paths: Sequence[str],
-    *,
-    text_column: str | None,
-    label_column: str | None,
-    label_separator: str | None,
-    encoding: str | None,
-    max_bytes: int | None,
-    output: str,
-    dev: str | None,
-    test: str | None,
-    start: str | None,
-    teacher: str | None,
-    vectors: Sequence[str],
-    units: str,
-    variant: str | None,
-    class_weights: str,
-    folds: int | None,
-    autotune: bool,
-    minutes: float | None,
-    settings: Sequence[str],
-    run: str | None,
-    resume: bool,
-    seed: int,
-    device: str,
-    threads: int,
-    tensorboard: bool,
-    quiet: bool,
-    debug: bool,
-) -> int:
-    """The whole of the train command; returns the exit code."""
-    import torch
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What ``cnnapps textcls train`` was asked for, by the names of its options."""
 
-    torch.set_num_threads(threads)
-    device = choose(device, runtime="torch")
-    weights = open_weights(find(start, "textcls"), app="textcls") if start is not None else None
-    encoder = weights is not None and weights.card.net == "context-cnn"
-    if variant and encoder:
-        raise InputError("--variant", f"{start} has an encoder, the paper's nets have none")
-    recipe = _recipe(variant, device, encoder=encoder, taught=teacher is not None)
-    recipe = dataclasses.replace(recipe, seed=seed, class_weights=class_weights)
-    if minutes and not autotune:
-        recipe = dataclasses.replace(recipe, minutes=minutes, steps=999_999_999)
-    recipe = recipe.updated(*settings)
-    runs = Path(run or f"{output.rstrip('/')}.run")
-    check_replaceable(Path(output))
-    if start is not None and (vectors or units != "auto"):
-        raise InputError("--from", "brings its vectors and units: leave out --vectors and --units")
-    own = next(
-        (x for x in settings if re.match(r"\s*(widths|maps|bottleneck|variant)\s*=", x)), None
-    )
-    if start is not None and own:
-        raise InputError("--set", f"{own}: a net that goes on keeps its filters")
-    if start is not None and autotune:
-        raise InputError("--autotune", "can't be combined with --from")
-    if variant == "rand" and any(v != "none" for v in vectors):
-        raise InputError("--vectors", "the variant rand starts at random")
-    if teacher is not None and folds:
-        raise InputError("--teacher", "knows the texts of every fold: leave out --folds")
-    asked = load(teacher, threads=threads) if teacher is not None else None
-    if resume and (folds or autotune):
-        raise InputError("--resume", "goes on with one training, not with --folds or --autotune")
-    line = command_line(
-        "textcls train", paths,
-        {
-            "--text-column": text_column, "--label-column": label_column,
-            "--label-separator": label_separator, "--encoding": encoding,
-            "--max-bytes": max_bytes, "--dev": dev,
-            "--test": test, "--from": start, "--teacher": teacher, "--vectors": vectors,
-            "--units": None if units == "auto" else units, "--variant": variant,
-            "--class-weights": None if class_weights == "none" else class_weights,
-            "--folds": folds, "--autotune": autotune, "--minutes": minutes, "--set": settings,
-            "--seed": None if seed == 1 else seed, "-o": output,
-        },
-    )  # fmt: skip
+    data: tuple[str, ...]
+    text_column: str | None
+    label_column: str | None
+    label_separator: str | None
+    encoding: str | None
+    max_bytes: int | None
+    output: str
+    dev: str | None
+    test: str | None
+    start: str | None
+    """``--from``."""
+    teacher: str | None
+    vectors: tuple[str, ...]
+    units: str
+    variant: str | None
+    class_weights: str
+    folds: int | None
+    autotune: bool
+    minutes: float | None
+    settings: tuple[str, ...]
+    run: str | None
+    resume: bool
+    seed: int
+    device: str
+    threads: int
+    tensorboard: bool
+    quiet: bool
+    debug: bool
 
-    def read(files: Sequence[str]) -> Dataset:
+    @property
+    def folder(self) -> Path:
+        """Where checkpoints, answers of a teacher and the curve are kept."""
+        return Path(self.run or f"{self.output.rstrip('/')}.run")
+
+    def sets(self, names: str) -> str | None:
+        """The first ``--set`` of one of ``names``, as it was typed."""
+        return next((x for x in self.settings if re.match(rf"\s*({names})\s*=", x)), None)
+
+    def refuse(self, *, encoder: bool) -> None:
+        """InputError for options that can't go together."""
+        own = self.sets("widths|maps|bottleneck|variant")
+        for option, wrong, reason in (
+            ("--variant", self.variant and encoder,
+             f"{self.start} has an encoder, the paper's nets have none"),
+            ("--from", self.start is not None and (self.vectors or self.units != "auto"),
+             "brings its vectors and units: leave out --vectors and --units"),
+            ("--set", self.start is not None and own,
+             f"{own}: a net that goes on keeps its filters"),
+            ("--autotune", self.start is not None and self.autotune,
+             "can't be combined with --from"),
+            ("--vectors", self.variant == "rand" and any(v != "none" for v in self.vectors),
+             "the variant rand starts at random"),
+            ("--teacher", self.teacher is not None and self.folds,
+             "knows the texts of every fold: leave out --folds"),
+            ("--resume", self.resume and (self.folds or self.autotune),
+             "goes on with one training, not with --folds or --autotune"),
+        ):  # fmt: skip
+            if wrong:
+                raise InputError(option, reason)
+
+    def recipe(self, device: str, *, encoder: bool) -> TextRecipe:
+        """The paper's, an encoder's, a student's or the default recipe, and what changes it."""
+        if self.variant:
+            recipe = paper(self.variant)
+        elif encoder:
+            precision = "bf16" if fast_bfloat16(device) else "fp32"
+            recipe = tuned(batch=8, accumulate=4, precision=precision)  # 32 would need 2.5 GB
+        else:
+            recipe = student() if self.teacher is not None else TextRecipe()
+        recipe = dataclasses.replace(recipe, seed=self.seed, class_weights=self.class_weights)
+        if self.minutes and not self.autotune:
+            recipe = dataclasses.replace(recipe, minutes=self.minutes, steps=999_999_999)
+        return recipe.updated(*self.settings)
+
+    def read(self, files: Sequence[str]) -> Dataset:
         return corpus.read_dataset(
             files,
-            text_column=text_column,
-            label_column=label_column,
-            label_separator=label_separator,
-            encoding=encoding,
-            limits=dataclasses.replace(DEFAULT, bytes=max_bytes or DEFAULT.bytes),
+            text_column=self.text_column,
+            label_column=self.label_column,
+            label_separator=self.label_separator,
+            encoding=self.encoding,
+            limits=dataclasses.replace(DEFAULT, bytes=self.max_bytes or DEFAULT.bytes),
         )
 
-    if not paths:
+    def line(self) -> str:
+        """The command, for the card."""
+        return command_line(
+            "textcls train", self.data,
+            {
+                "--text-column": self.text_column, "--label-column": self.label_column,
+                "--label-separator": self.label_separator, "--encoding": self.encoding,
+                "--max-bytes": self.max_bytes, "--dev": self.dev,
+                "--test": self.test, "--from": self.start, "--teacher": self.teacher,
+                "--vectors": self.vectors, "--units": None if self.units == "auto" else self.units,
+                "--variant": self.variant,
+                "--class-weights": None if self.class_weights == "none" else self.class_weights,
+                "--folds": self.folds, "--autotune": self.autotune, "--minutes": self.minutes,
+                "--set": self.settings, "--seed": None if self.seed == 1 else self.seed,
+                "-o": self.output,
+            },
+        )  # fmt: skip
+
+
+def train_on(data: Sequence[str], **given: Any) -> int:
+    """The whole of the train command, ``given`` being its ``Options``; returns the exit code."""
+    import torch
+
+    options = Options(data=tuple(data), **given)
+    torch.set_num_threads(options.threads)
+    device = choose(options.device, runtime="torch")
+    weights = None
+    if options.start is not None:
+        weights = open_weights(find(options.start, "textcls"), app="textcls")
+    encoder = weights is not None and weights.card.net == "context-cnn"
+    options.refuse(encoder=encoder)
+    recipe = options.recipe(device, encoder=encoder)
+    check_replaceable(Path(options.output))
+    teacher = None
+    if options.teacher is not None:
+        teacher = load(options.teacher, threads=options.threads)
+    if not data:
         click.echo("No DATA: training on the sample inside the package (1,476 review sentences).")
-    files = list(paths) or [str(SAMPLE)]
-    everything = read(files)
-    if not paths:
+    everything = options.read(list(data) or [str(SAMPLE)])
+    if not data:
         everything = dataclasses.replace(everything, notes=())  # nothing had to be guessed
     with distributed.group(device) as world:
-        if world.size > 1 and (folds or autotune):
-            raise InputError("--folds" if folds else "--autotune", "runs in one process")
+        if world.size > 1 and (options.folds or options.autotune):
+            raise InputError("--folds" if options.folds else "--autotune", "runs in one process")
 
         def say(text: object) -> None:
             if world.first:
@@ -172,21 +209,16 @@ def train_on(
         hint = None if everything.several else _hint(everything)
         if hint:
             say(f"warning: {hint}")
-        parts = _parts(everything, dev, test, read, seed)
+        parts = _parts(everything, options)
         say(corpus.report(_labelled(parts)))
-        leaks = corpus.overlap(parts.test.texts, parts.train.texts)
-        if leaks:
-            say(f"warning: {len(leaks)} texts of the test part also occur in the training part")
-        if test is None and not any(everything.splits):
-            for option, card in (("--from", weights and weights.card),
-                                 ("--teacher", asked and asked.card)):  # fmt: skip
-                if card and _split_otherwise(card, everything.sha256, seed):
-                    say(f"warning: {card.name} ({option}) was trained on these data with another "
-                        f"--seed: it has seen texts of the test part")  # fmt: skip
+        others = (("--from", weights), ("--teacher", teacher))
+        cards = {option: other.card for option, other in others if other is not None}
+        for warning in _leaks(everything, parts, cards, options):
+            say(f"warning: {warning}")
         classes = parts.train.classes()
         if len(classes) < 2:
             raise TrainingError(f"one class only ({classes[0]}): nothing to learn")
-        begin = start_of(parts.train, units, vectors, weights, recipe, classes)
+        begin = start_of(parts.train, options.units, options.vectors, weights, recipe, classes)
         for note in begin.notes:
             say(note)
         classes = begin.classes or classes
@@ -194,45 +226,54 @@ def train_on(
         everything = everything.renamed(begin.aliases)
         _check_classes(parts, classes)
         rare = sorted(set(classes) - {x for row in parts.test.labels for x in row})
-        if rare and test is None and len(parts.test):
+        if rare and options.test is None and len(parts.test):
             shown = ", ".join(printable(x, 40) for x in rare[:5])
             more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
             say(f"warning: no text of the test part has the label {shown}{more}")
-        if encoder and not any(re.match(r"\s*(epochs|steps)\s*=", x) for x in settings):
+        if encoder and not options.sets("epochs|steps"):
             # two epochs of a small set are too few steps to move a net
             least = LEAST_STEPS * recipe.batch * recipe.accumulate / len(parts.train)
             recipe = dataclasses.replace(recipe, epochs=max(recipe.epochs, min(MOST_EPOCHS, least)))
+        runs, quiet = options.folder, options.quiet or not world.first
         taught = None
-        if asked is not None:
+        if teacher is not None:
             taught = lesson(
-                asked, parts.train.texts, parts.train.targets(classes), classes,
-                unseen=[*parts.dev.texts, *parts.test.texts], seed=seed,
-                keep=runs / "teacher.npz" if world.first else None,
-                quiet=quiet or not world.first,
+                teacher, parts.train.texts, parts.train.targets(classes), classes,
+                unseen=[*parts.dev.texts, *parts.test.texts], seed=options.seed,
+                keep=runs / "teacher.npz" if world.first else None, quiet=quiet,
             )  # fmt: skip
-            say(f"{asked.card.name} labelled {len(taught.texts) - len(parts.train):,} new texts")
-            source = source_of(asked.card, "teacher: its answers were learned")
+            new = len(taught.texts) - len(parts.train)
+            say(f"{teacher.card.name} labelled {new:,} new texts")
+            source = source_of(teacher.card, "teacher: its answers were learned")
             begin = dataclasses.replace(begin, sources=(*begin.sources, source))
-        if folds:
-            _cross_validate(everything, folds, begin, classes, recipe, runs, device, say)
-        if autotune:
-            recipe = _tune(parts, begin, classes, recipe, taught, minutes or 5.0, runs, device, say)
-        fitted = _fit(parts.train, parts.dev, begin, classes, recipe, runs, device, taught, world,
-                      resume=resume, quiet=quiet, tensorboard=tensorboard)  # fmt: skip
+        if options.folds:
+            _cross_validate(everything, options.folds, begin, classes, recipe, runs, device, say)
+        if options.autotune:
+            minutes = options.minutes or 5.0
+            recipe = _tune(parts, begin, classes, recipe, taught, minutes, runs, device, say)
+        fitted = _fit(
+            parts.train, parts.dev, begin, classes, recipe, runs, device, taught, world,
+            resume=options.resume, quiet=options.quiet, tensorboard=options.tensorboard,
+        )  # fmt: skip
         if not world.first:
             return 0
-        _finish(fitted, parts, begin, files, everything.sha256, output, runs, line, say)
+        _finish(fitted, parts, begin, everything.sha256, options, say)
     return 0
 
 
-def _recipe(variant: str | None, device: str, *, encoder: bool, taught: bool) -> TextRecipe:
-    """What ``--set`` changes: the paper's, an encoder's, a student's or the default recipe."""
-    if variant:
-        return paper(variant)
-    if encoder:
-        precision = "bf16" if fast_bfloat16(device) else "fp32"
-        return tuned(batch=8, accumulate=4, precision=precision)  # 32 would need 2.5 GB
-    return student() if taught else TextRecipe()
+def _leaks(
+    everything: Dataset, parts: Parts, cards: Mapping[str, Card], options: Options
+) -> Iterator[str]:
+    """Ways in which the test part may be known already; ``cards`` by the option that names them."""
+    known = corpus.overlap(parts.test.texts, parts.train.texts)
+    if known:
+        yield f"{len(known)} texts of the test part also occur in the training part"
+    if options.test is not None or any(everything.splits):
+        return  # the parts are the same whatever the seed
+    for option, card in cards.items():
+        if _split_otherwise(card, everything.sha256, options.seed):
+            yield (f"{card.name} ({option}) was trained on these data with another --seed: it has "
+                   "seen texts of the test part")  # fmt: skip
 
 
 def _split_otherwise(card: Card, sha256: str, seed: int) -> bool:
@@ -278,7 +319,7 @@ def _labelled(parts: Parts) -> Dataset:
     return dataclasses.replace(parts.train, texts=texts, labels=labels, splits=splits)
 
 
-def _parts(everything: Dataset, dev: str | None, test: str | None, read: Any, seed: int) -> Parts:
+def _parts(everything: Dataset, options: Options) -> Parts:
     """Given parts where there are any, else a tenth for dev and a tenth for test.
 
     Where the data name parts, rows of other names are an error: they'd be trained on, or lost.
@@ -295,14 +336,14 @@ def _parts(everything: Dataset, dev: str | None, test: str | None, read: Any, se
         train, held, unseen = named.where("train"), named.where("dev"), named.where("test")
         if not len(train):
             raise InputError("split", "no row is in the training part")
-    if test is not None:
-        unseen = read([test])
+    if options.test is not None:
+        unseen = options.read([options.test])
     elif not len(unseen):
-        train, unseen = corpus.stratified(train, 0.1, seed)
-    if dev is not None:
-        held = read([dev])
+        train, unseen = corpus.stratified(train, 0.1, options.seed)
+    if options.dev is not None:
+        held = options.read([options.dev])
     elif not len(held):
-        train, held = corpus.stratified(train, 1 / 9, seed + 1)
+        train, held = corpus.stratified(train, 1 / 9, options.seed + 1)
     if not len(train) or not len(held):
         distinct = len(set(everything.texts))
         also = f" ({distinct} distinct)" if distinct < len(everything) else ""
@@ -436,19 +477,16 @@ def _finish(
     fitted: Fitted,
     parts: Parts,
     begin: Start,
-    files: Sequence[str],
     sha256: str,
-    output: str,
-    runs: Path,
-    line: str,
+    options: Options,
     say: Any,
 ) -> None:
     """Measure on the test part, write the weights folder and the curve."""
     from cnnapps.apps.textcls.run import scores_of
 
-    folder = Path(output)
-    name = ", ".join(Path(f).name for f in files)
-    licence = "CC BY 4.0" if files == [str(SAMPLE)] else "the user's"
+    folder, runs = Path(options.output), options.folder
+    name = ", ".join(Path(f).name for f in options.data or [SAMPLE])
+    licence = "CC BY 4.0" if options.data in ((), (str(SAMPLE),)) else "the user's"
     card = Card(
         app="textcls",
         tag=re.sub(r"[^A-Za-z0-9._-]", "-", folder.name).strip(".-_")[:64] or "trained",
@@ -456,7 +494,7 @@ def _finish(
         what=f"{len(fitted.labels)} classes, trained on {name}"[:100],
         licence="; ".join(dict.fromkeys([licence, *(s.licence for s in begin.sources)])),
         sources=(Source(name, licence, sha256, len(parts.train), "training data"), *begin.sources),
-        command=line,
+        command=options.line(),
         limits="Answers with one of its labels, whatever the text; see --min-confidence.",
     )
     save(fitted, folder, card)
