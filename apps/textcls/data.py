@@ -19,7 +19,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ __all__ = [
     "read_dataset",
     "read_set",
     "report",
+    "separator_of",
     "stratified",
 ]
 
@@ -663,6 +664,18 @@ def report(data: Dataset) -> Report:
         notes=data.notes,
         several=data.several,
     )
+
+
+SEPARATORS = (";", "|", ",", "/")
+
+
+def separator_of(labels: Iterable[str], known: Collection[str]) -> str | None:
+    """The sign that splits ``labels``, of which some are not ``known``, into known ones."""
+    unknown = {x for x in labels if x not in known}
+    for sign in SEPARATORS if unknown else ():
+        if all(part.strip() in known for x in unknown for part in x.split(sign)):
+            return sign
+    return None
 
 
 def overlap(texts: Iterable[str], others: Iterable[str]) -> list[int]:

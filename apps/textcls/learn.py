@@ -295,15 +295,12 @@ def _check_classes(parts: Parts, classes: tuple[str, ...]) -> None:
             )
 
 
-_SEPARATORS = (";", "|", ",", "/")
-
-
 def _hint(data: Dataset) -> str | None:
     """What is odd about labels that are hardly ever the same; None where nothing is."""
     distinct = {x for row in data.labels for x in row}
     if len(distinct) <= max(20, len(data) // 4):
         return None
-    for sign in _SEPARATORS:
+    for sign in corpus.SEPARATORS:
         parts = {p.strip() for x in distinct for p in x.split(sign)}
         if sum(sign in x for x in distinct) > len(distinct) / 2 and len(parts) < len(distinct) / 2:
             return f'labels look like lists: --label-separator "{sign}"?'

@@ -182,17 +182,27 @@ def evaluate_on(
     """Measure weights on labelled data; prints a table or the contract's JSON object."""
     import click
 
-    from cnnapps.apps.textcls.data import read_dataset
+    from cnnapps.apps.textcls.data import Dataset, read_dataset, separator_of
 
     predictor = load(weights, runtime=runtime, device=device, threads=threads)
-    data = read_dataset(
-        paths,
-        text_column=text_column,
-        label_column=label_column,
-        label_separator=label_separator,
-        encoding=encoding,
-        limits=replace(DEFAULT, bytes=max_bytes or DEFAULT.bytes),
-    )
+
+    def read(separator: str | None) -> Dataset:
+        return read_dataset(
+            paths,
+            text_column=text_column,
+            label_column=label_column,
+            label_separator=separator,
+            encoding=encoding,
+            limits=replace(DEFAULT, bytes=max_bytes or DEFAULT.bytes),
+        )
+
+    data = read(label_separator)
+    if predictor.several and label_separator is None:
+        known = {*predictor.card.labels, *predictor.card.aliases}
+        sign = separator_of((x for row in data.labels for x in row), known)
+        if sign is not None:  # read again: a text without labels counts as well
+            data = read(sign)
+            warn(f'labels are split at "{sign}" (--label-separator)')
     if encoding is None:
         for name, found in data.encodings.items():
             if not found.startswith("utf"):

@@ -144,6 +144,12 @@ def test_several_labels_end_to_end(tmp_path: Path) -> None:
     assert result.probability == result.probabilities[result.label]
     assert str(result).split("\t")[::2] == list(result.labels)
     assert load(str(folder))("the place").labels == ()
+    named = cnnapps("evaluate", data, "--weights", folder, "--label-separator", ";")
+    guessed = cnnapps("evaluate", data, "--weights", folder)
+    assert named.returncode == 0 and "on 300 texts" in named.stdout
+    assert "labels are split" not in named.stderr
+    assert guessed.stdout == named.stdout
+    assert guessed.stderr.count('labels are split at ";" (--label-separator)') == 1
 
 
 @pytest.mark.parametrize(
