@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnapps.apps.textcls.context import ContextCNN, quantise
+from cnnapps.apps.textcls.context import ContextCNN, Layer, quantise
 from cnnapps.apps.textcls.net import Int8Table, KimCNN, WordTable, max_norm
 from cnnapps.apps.textcls.start import floats_of
 
@@ -168,6 +168,26 @@ def test_compiles_without_graph_breaks() -> None:
     ids = torch.tensor([[4, 5, 6, 7], [8, 9, 0, 0]])
     compiled = torch.compile(net, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(ids), net(ids))
+
+
+def test_a_layer_of_the_encoder_is_torch_s_transformer_layer() -> None:
+    layer = Layer(24, 4, 48, int8=False, dropout=0.0)
+    other = torch.nn.TransformerEncoderLayer(
+        24, 4, 48, dropout=0.0, activation="gelu", layer_norm_eps=1e-12, batch_first=True
+    )
+    state = {
+        "self_attn.in_proj": layer.qkv, "self_attn.out_proj": layer.out, "linear1": layer.up,
+        "linear2": layer.down, "norm1": layer.norm1, "norm2": layer.norm2,
+    }  # fmt: skip
+    other.load_state_dict({
+        f"{name}{'_' if name.endswith('in_proj') else '.'}{part}": getattr(module, part)
+        for name, module in state.items() for part in ("weight", "bias")
+    })  # fmt: skip
+    x = torch.randn(3, 7, 24)
+    mask = torch.arange(7) < torch.tensor([7, 4, 1])[:, None]
+    bias = torch.where(mask, 0.0, -1e4)[:, None, None, :]
+    wanted = other(x, src_key_padding_mask=~mask)
+    torch.testing.assert_close(layer(x, bias)[mask], wanted[mask], atol=1e-5, rtol=1e-4)
 
 
 def test_context_net_ignores_padding_and_survives_quantisation() -> None:
