@@ -203,16 +203,34 @@ def subjectivity(place: Place) -> None:
     finish(place, fitted, "subjectivity", card, [("subj", "cv1"), ("subj", "cv0")])
 
 
-def quality(place: Place) -> None:
+MIXED, EPOCHS = 150_000, 3.0
+"""Of the default: new texts that its teachers label, and passes over all texts."""
+TEACHERS = (1, 11, 21)
+"""Seeds of the nets that teach the default; the first is ``sentiment-quality``."""
+
+
+def _quality_net(place: Place, seed: int) -> Fitted:
     """SST-2 sentences and their longer phrases, and CR, under MiniLM-L6 and Kim's filters."""
     texts, targets, dev = _sentiment_sentences(place)
     units, tensors = minilm.read_minilm([place.packages])
-    net = minilm.build(units, tensors, 2)
+    run = place.runs / f"quality-{seed}"
     fitted = fit(
-        texts, targets, SENTIMENT, units=units, recipe=TUNED, run=place.runs / "quality",
-        dev=dev, start=net,
+        texts, targets, SENTIMENT, units=units, recipe=dataclasses.replace(TUNED, seed=seed),
+        run=run, dev=dev, start=minilm.build(units, tensors, 2),
     )  # fmt: skip
-    torch.save(fitted.net.state_dict(), place.runs / "quality" / "teacher.pt")
+    torch.save(fitted.net.state_dict(), run / "teacher.pt")
+    return fitted
+
+
+def teachers(place: Place) -> None:
+    """The nets beside ``quality`` that teach the default: other seeds, nothing is shipped."""
+    for seed in TEACHERS[1:]:
+        _quality_net(place, seed)
+
+
+def quality(place: Place) -> None:
+    """What ``sentiment-quality`` is: the slow net, and the first teacher of the default."""
+    fitted = _quality_net(place, TEACHERS[0])
     card = Card(
         app="textcls", tag="sentiment-quality", net="context-cnn", licence=RESEARCH,
         what="English sentiment, slower and better than default",
@@ -259,34 +277,43 @@ def _sentiment_sources(place: Place) -> tuple[Source, ...]:
     )
 
 
+def _answers(place: Place, seed: int, texts: Sequence[str]) -> np.ndarray:
+    """Probabilities (texts, 2) by the teacher of ``seed``; kept beside it."""
+    run = place.runs / f"quality-{seed}"
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+    kept = run / f"answers-{digest}.npy"
+    if kept.is_file():
+        return softmax(np.load(kept))
+    units, tensors = minilm.read_minilm([place.packages])
+    net = minilm.build(units, tensors, 2)
+    net.load_state_dict(torch.load(run / "teacher.pt", weights_only=True))
+    logits = logits_of(net, encode(units, texts, 128), precision="bf16")
+    np.save(kept, logits)
+    return softmax(logits)
+
+
 def sentiment(place: Place) -> None:
-    """The default: Kim's CNN that learned from the quality net's answers on many short texts."""
-    units_t, tensors = minilm.read_minilm([place.packages])
-    teacher = minilm.build(units_t, tensors, 2)
-    teacher.load_state_dict(torch.load(place.runs / "quality" / "teacher.pt", weights_only=True))
+    """The default: Kim's CNN that learned from three slow nets' answers on many short texts.
+
+    One net learns what the mean of three says: Hinton, Vinyals and Dean 2015, section 1.
+    """
     texts, targets = place.texts("sst2", "train")
     reviews, opinions = place.texts("cr")
     found = phrases(place.data / "sst.trees.train.txt.xz")
     rng = np.random.default_rng(2)
     opinion_phrases, _ = place.texts("mpqa")
-    made = mixed([*texts, *reviews], 60_000, rng)
+    made = mixed([*texts, *reviews], MIXED, rng)
     everything = [*texts, *reviews, *(t for t, _ in found), *opinion_phrases, *made]
     everything = list(dict.fromkeys(t for t in everything if t.strip()))
     known = dict(zip([*texts, *reviews], [*targets, *opinions], strict=True))
     known |= {t: int(y > 2) for t, y in found if y != 2}
-    answers = place.runs / "sentiment-teacher.npy"
-    if answers.is_file() and len(np.load(answers)) == len(everything):
-        z = np.load(answers)
-    else:
-        z = logits_of(teacher, encode(units_t, everything, 128), precision="bf16")
-        np.save(answers, z)
-    p = softmax(z)
+    p = np.mean([_answers(place, seed, everything) for seed in TEACHERS], axis=0)
     hard = np.array([known.get(t, -1) for t in everything])
     labels = np.where(hard >= 0, hard, p.argmax(1)).astype(np.int64)
     soft = p.astype(np.float32)
     _refuse_leaks(place, everything)
     units, vectors = english_vectors(place, [*texts, *reviews, *opinion_phrases], 30_000)
-    recipe = student(epochs=2, ema=0.998, seed=1)
+    recipe = student(epochs=EPOCHS, ema=0.998, seed=1)
     dev = place.texts("sst2", "dev")
     fitted = fit(
         everything, labels, SENTIMENT, units=units, vectors=vectors, recipe=recipe,
@@ -299,7 +326,7 @@ def sentiment(place: Place) -> None:
         sources=(
             *_sentiment_sources(place),
             place.source("mpqa.tsv.xz", len(opinion_phrases), "Wiebe et al. 2005, texts only"),
-            Source("textcls/sentiment-quality", RESEARCH, what="teacher: its answers were learned"),
+            Source("textcls/sentiment-quality", RESEARCH, what="teacher, with two of its kind"),
             *vector_sources(),
         ),
         command="python -m cnnapps.apps.textcls.ship sentiment",
@@ -500,6 +527,7 @@ MADE = {
     "question": question,
     "subjectivity": subjectivity,
     "quality": quality,
+    "teachers": teachers,
     "sentiment": sentiment,
     "chinese": chinese,
     "chinese-grams": chinese_grams,
@@ -513,7 +541,7 @@ MADE = {
 @click.option("-o", "--output", default="weights/textcls", type=click.Path(path_type=Path))
 @click.option("--runs", default="runs/textcls", type=click.Path(path_type=Path))
 def main(names: tuple[str, ...], data: Path, packages: Path, output: Path, runs: Path) -> None:
-    """Make shipped weights; `sentiment` learns from `quality` and comes after it."""
+    """Make shipped weights; `sentiment` learns from `quality` and `teachers`."""
     torch.set_num_threads(1)
     output.mkdir(parents=True, exist_ok=True)
     for name in names:
