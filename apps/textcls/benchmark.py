@@ -250,7 +250,7 @@ def quality_net(split: Split, folders: Sequence[str], seed: int, settings: Seque
     long = [i for i in range(split.sentences, len(split.train[0])) if len(texts[i].split()) >= 4]
     chosen = [*sentences, *rng.permutation(long)[:PHRASES].tolist()]
     units, tensors = minilm.read_minilm(folders)
-    net = minilm.build(units, tensors, split.classes)
+    net = minilm.build(units, tensors, split.classes, seed=seed)
     recipe = tuned(seed=seed).updated(*settings)
     fitted = _fit(
         run,

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from cnnapps.apps.textcls.context import ContextCNN, load_encoder
 from cnnapps.apps.textcls.pieces import CLS, SEP, WordPieceUnits
@@ -73,6 +74,7 @@ def build(
     tensors: dict[str, np.ndarray],
     classes: int,
     *,
+    seed: int,
     layers: int = 6,
     widths: tuple[int, ...] = (1, 2, 3),
     maps: int = 100,
@@ -81,6 +83,7 @@ def build(
 
     Tuning the table would cost memory and time for rows that a small training set hardly moves.
     """
+    torch.manual_seed(seed)
     net = ContextCNN(units=len(units), classes=classes, layers=layers, widths=widths, maps=maps)
     load_encoder(net.encoder, tensors)
     net.encoder.table.requires_grad_(False)

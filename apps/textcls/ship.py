@@ -162,7 +162,8 @@ def _questions(
     units_t, tensors = minilm.read_minilm([place.packages])
     teacher = fit(
         data.texts, targets, labels, units=units_t, recipe=TUNED,
-        run=place.runs / f"{name}-teacher", start=minilm.build(units_t, tensors, len(labels)),
+        run=place.runs / f"{name}-teacher",
+        start=minilm.build(units_t, tensors, len(labels), seed=TUNED.seed),
     )  # fmt: skip
     made = mixed(data.texts, 40_000, np.random.default_rng(3))
     everything = list(dict.fromkeys([*data.texts, *made]))
@@ -206,7 +207,7 @@ def subjectivity(place: Place) -> None:
 MIXED, EPOCHS = 150_000, 3.0
 """Of the default: new texts that its teachers label, and passes over all texts."""
 TEACHERS = (1, 11, 21)
-"""Seeds of the nets that teach the default; the first is ``sentiment-quality``."""
+"""Seeds of the nets that teach the default, made as ``sentiment-quality`` is."""
 
 
 def _quality_net(place: Place, seed: int) -> Fitted:
@@ -216,20 +217,20 @@ def _quality_net(place: Place, seed: int) -> Fitted:
     run = place.runs / f"quality-{seed}"
     fitted = fit(
         texts, targets, SENTIMENT, units=units, recipe=dataclasses.replace(TUNED, seed=seed),
-        run=run, dev=dev, start=minilm.build(units, tensors, 2),
+        run=run, dev=dev, start=minilm.build(units, tensors, 2, seed=seed),
     )  # fmt: skip
     torch.save(fitted.net.state_dict(), run / "teacher.pt")
     return fitted
 
 
 def teachers(place: Place) -> None:
-    """The nets beside ``quality`` that teach the default: other seeds, nothing is shipped."""
+    """The other teachers of the default: as ``quality`` by other seeds, not shipped."""
     for seed in TEACHERS[1:]:
         _quality_net(place, seed)
 
 
 def quality(place: Place) -> None:
-    """What ``sentiment-quality`` is: the slow net, and the first teacher of the default."""
+    """The slow net; it is also the first of the default's teachers."""
     fitted = _quality_net(place, TEACHERS[0])
     card = Card(
         app="textcls", tag="sentiment-quality", net="context-cnn", licence=RESEARCH,
@@ -280,15 +281,21 @@ def _sentiment_sources(place: Place) -> tuple[Source, ...]:
 def _answers(place: Place, seed: int, texts: Sequence[str]) -> np.ndarray:
     """Probabilities (texts, 2) by the teacher of ``seed``; kept beside it."""
     run = place.runs / f"quality-{seed}"
-    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+    teacher = run / "teacher.pt"
+    if not teacher.is_file():
+        raise InputError(teacher, "is not there: make quality and teachers first")
+    state = teacher.read_bytes()
+    digest = hashlib.sha256(state + "\n".join(texts).encode()).hexdigest()[:16]
     kept = run / f"answers-{digest}.npy"
     if kept.is_file():
         return softmax(np.load(kept))
     units, tensors = minilm.read_minilm([place.packages])
-    net = minilm.build(units, tensors, 2)
-    net.load_state_dict(torch.load(run / "teacher.pt", weights_only=True))
+    net = minilm.build(units, tensors, 2, seed=seed)
+    net.load_state_dict(torch.load(io.BytesIO(state), weights_only=True))
     logits = logits_of(net, encode(units, texts, 128), precision="bf16")
-    np.save(kept, logits)
+    buffer = io.BytesIO()
+    np.save(buffer, logits)
+    write_bytes(kept, buffer.getvalue())
     return softmax(logits)
 
 
@@ -326,10 +333,10 @@ def sentiment(place: Place) -> None:
         sources=(
             *_sentiment_sources(place),
             place.source("mpqa.tsv.xz", len(opinion_phrases), "Wiebe et al. 2005, texts only"),
-            Source("textcls/sentiment-quality", RESEARCH, what="teacher, with two of its kind"),
+            Source("textcls/sentiment-quality", RESEARCH, what="its like: three such nets taught"),
             *vector_sources(),
         ),
-        command="python -m cnnapps.apps.textcls.ship sentiment",
+        command="python -m cnnapps.apps.textcls.ship quality teachers sentiment",
         limits="English sentences; no neutral class. Irony, comparisons and negated blame "
                "(\"not bad at all\", \"never dull\") fool it; sentiment-quality reads more of "
                "these.",
