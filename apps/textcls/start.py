@@ -23,6 +23,13 @@ from cnnapps.apps.textcls.tokens import (
     train_sentencepiece,
 )
 from cnnapps.apps.textcls.train import TextRecipe, random_vectors
+from cnnapps.apps.textcls.vectors import (
+    PACKAGES,
+    channels,
+    list_words,
+    of_length,
+    read_vectors,
+)
 from cnnapps.core.card import Card, Source
 from cnnapps.core.errors import InputError, WeightsError, printable
 from cnnapps.core.weights import Weights, find, open_weights
@@ -80,8 +87,6 @@ def start_of(
 
 
 def _from_vectors(train: Dataset, named: Sequence[str], recipe: TextRecipe) -> Start:
-    from cnnapps.apps.textcls.vectors import PACKAGES, channels, list_words, read_vectors
-
     also: dict[str, None] = {}
     for source in named:
         if source in ("kumo", "wink", "spacy-md"):
@@ -134,7 +139,7 @@ def _shipped(train: Dataset, recipe: TextRecipe) -> Start | None:
     if old.kind != "words" or _unknown(train, old) > 1 - COVERED:
         return None
     units = build_words(train.texts, also=old.names()[2:])
-    vectors = _moved(table, old, units, recipe.seed)
+    vectors = of_length(_moved(table, old, units, recipe.seed), recipe.vector_length)
     return Start(units, vectors, (source_of(weights.card, "first vectors of the words"),))
 
 

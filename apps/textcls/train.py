@@ -67,8 +67,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 JUDGED_UNITS = 4096
 """Padded units of a batch that is only judged: bounds its memory."""
 VECTOR_LENGTH = 2.0
-"""Mean norm of given vectors in the paper's variants: near the paper's, whose unknown words, drawn
-with the variance of the others, have 2.5 (300 dimensions within 0.25). Chosen on dev."""
+"""Mean norm of given vectors in the paper's variants: near that of the paper's, whose unknown
+words, drawn with the variance of the others, have 2.5 (300 dimensions within 0.25)."""
 POOL = 50
 """Batches whose texts are sorted by length together: little padding, still a random order."""
 
@@ -128,8 +128,8 @@ class TextRecipe(Recipe):
 def paper(variant: str, **changes: Any) -> TextRecipe:
     """The paper's settings (section 3): Adadelta, batches of 50, dropout .5, max-norm 3.
 
-    Given vectors get about the length that those of the paper have. Several sources side by side
-    are longer, which costs one to two points, most with two channels, whose copies add up.
+    Given vectors get about the length that those of the paper have: several sources side by side
+    are longer, and two channels, whose copies add up, twice that (docs/training.md).
     """
     if variant not in VARIANTS:
         raise TrainingError(f"variant {variant!r} is none of {', '.join(VARIANTS)}")

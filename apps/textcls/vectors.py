@@ -47,6 +47,7 @@ __all__ = [
     "list_words",
     "locate",
     "murmur_hash_64a",
+    "of_length",
     "read_vectors",
 ]
 
@@ -621,14 +622,17 @@ def channels(
             matrix[~known] = generator.uniform(-bound, bound, shape)
         parts.append(matrix)
         covered.append(known)
-    matrix = np.concatenate(parts, axis=1)
-    if length:
-        matrix *= length / max(float(np.linalg.norm(matrix, axis=1).mean()), 1e-12)
     return Channels(
-        matrix,
+        of_length(np.concatenate(parts, axis=1), length),
         tuple(source.dimension for source in sources),
         np.stack(covered),
     )
+
+
+def of_length(matrix: Floats, length: float) -> Floats:
+    """``matrix`` (words, dimensions) scaled to a mean norm of ``length``; 0 leaves it as it is."""
+    norm = float(np.linalg.norm(matrix, axis=1).mean())
+    return matrix * np.float32(length / norm) if length and norm else matrix
 
 
 def _complete(words: Sequence[str], source: Vectors) -> tuple[Floats, NDArray[np.bool_]]:
