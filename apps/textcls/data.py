@@ -33,6 +33,7 @@ from cnnapps.core.limits import DEFAULT, Limits, check
 from cnnapps.core.media import DAMAGED, HEAD, PACKED, open_source, unpacker
 
 __all__ = [
+    "SEPARATORS",
     "SETS",
     "Dataset",
     "Report",
@@ -670,10 +671,10 @@ SEPARATORS = (";", "|", ",", "/")
 
 
 def separator_of(labels: Iterable[str], known: Collection[str]) -> str | None:
-    """The sign that splits ``labels``, of which some are not ``known``, into known ones."""
-    unknown = {x for x in labels if x not in known}
-    for sign in SEPARATORS if unknown else ():
-        if all(part.strip() in known for x in unknown for part in x.split(sign)):
+    """The first sign by which all ``labels`` fall into ``known`` ones, or None."""
+    distinct = set(labels)
+    for sign in SEPARATORS:
+        if all(part in known for x in distinct for part in _split_labels(x, sign)):
             return sign
     return None
 

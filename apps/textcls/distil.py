@@ -111,7 +111,7 @@ def _answers(
     task = digest.hexdigest()
     out = _kept(keep, task) if keep is not None else []
     done, saved = sum(map(len, out)), time.monotonic()
-    with Progress(len(texts), "asking the teacher", quiet=quiet) as progress:
+    with Progress(len(texts), "asking the teacher", quiet=quiet, start=done) as progress:
         for start in range(done, len(texts), _CHUNK):
             z = teacher.logits(texts[start : start + _CHUNK])
             out.append(teacher.probabilities(z).astype(np.float32))
@@ -132,5 +132,5 @@ def _kept(path: Path, task: str) -> list[np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return [np.asarray(stored["p"])] if str(stored["task"]) == task else []
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return []

@@ -197,12 +197,15 @@ def evaluate_on(
         )
 
     data = read(label_separator)
-    if predictor.several and label_separator is None:
+    again = all(os.path.isfile(path) or os.path.isdir(path) for path in paths)  # no pipe
+    if predictor.several and not data.several and again:
         known = {*predictor.card.labels, *predictor.card.aliases}
-        sign = separator_of((x for row in data.labels for x in row), known)
-        if sign is not None:  # read again: a text without labels counts as well
+        labels = {x for row in data.labels for x in row}
+        sign = separator_of(labels, known)
+        if sign is not None:  # read again, not only split: a text without labels counts as well
             data = read(sign)
-            warn(f'labels are split at "{sign}" (--label-separator)')
+            if labels != {x for row in data.labels for x in row}:
+                warn(f'labels are split at "{sign}" (--label-separator)')
     if encoding is None:
         for name, found in data.encodings.items():
             if not found.startswith("utf"):

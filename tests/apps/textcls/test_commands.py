@@ -316,7 +316,8 @@ def test_a_net_with_an_encoder_learns_other_labels(tmp_path: Path) -> None:
     done = cnnapps(*train, "--variant", "rand")
     assert done.returncode == 1 and "has an encoder, the paper's nets have none" in done.stderr
     done = cnnapps(*train, "--set", "widths=7")
-    assert done.returncode == 1 and "a net that goes on keeps its filters" in done.stderr
+    assert done.returncode == 1
+    assert "a net that goes on keeps its vectors and filters" in done.stderr
     done = cnnapps(*train, "--autotune")
     assert done.returncode == 1 and "--autotune: can't be combined with --from" in done.stderr
     done = cnnapps(*train, "--set", "steps=16", "--set", "precision=fp32")
@@ -359,9 +360,9 @@ def test_a_student_learns_what_its_teacher_answers(trained: Path, tmp_path: Path
     texts = [row.split("\t")[2] for row in SAMPLE.read_text(encoding="utf-8").splitlines()[1:]]
     same = predictor.logits(texts).argmax(1) == teacher.logits(texts).argmax(1)
     assert same.mean() > 0.8
-    assert "has seen texts of the test part" not in done.stdout
+    assert "may know texts of the test part" not in done.stdout
     done = cnnapps(*train, trained, "--set", "epochs=0.1", "--seed", "2")
-    assert "(--teacher) was trained on these data with another --seed: it has seen" in done.stdout
+    assert "(--teacher) was trained on these data, and not on the same part" in done.stdout
 
 
 def test_utf_16_without_a_mark_is_read_when_it_is_named(tmp_path: Path) -> None:

@@ -54,8 +54,9 @@ def test_answers_are_kept_and_asked_again_for_other_texts(
     kept = keep.read_bytes()
     assert (learn(40) == whole).all() and keep.read_bytes() == kept
     assert len(learn(20)) < len(whole) and keep.read_bytes() != kept
-    keep.write_bytes(kept[:500])
-    assert (learn(40) == whole).all() and keep.read_bytes() == kept
+    for damaged in (kept[:500], b"", b"no archive"):
+        keep.write_bytes(damaged)
+        assert (learn(40) == whole).all() and keep.read_bytes() == kept
 
 
 def test_answers_outlive_a_stop(
