@@ -333,13 +333,13 @@ def sentiment(place: Place) -> None:
         sources=(
             *_sentiment_sources(place),
             place.source("mpqa.tsv.xz", len(opinion_phrases), "Wiebe et al. 2005, texts only"),
-            Source("textcls/sentiment-quality", RESEARCH, what="its like: three such nets taught"),
+            Source("textcls/sentiment-quality", RESEARCH, what="three nets like it taught"),
             *vector_sources(),
         ),
         command="python -m cnnapps.apps.textcls.ship quality teachers sentiment",
         limits="English sentences; no neutral class. Irony, comparisons and negated blame "
-               "(\"not bad at all\", \"never dull\") fool it; sentiment-quality reads more of "
-               "these.",
+               "(\"hardly a flaw\", \"never a dull moment\") fool it; sentiment-quality reads more "
+               "of these.",
     )  # fmt: skip
     finish(place, fitted, "default", card,
            [("sst2", "dev"), ("sst2", "test"), ("ood_sentiment_dev", "")])  # fmt: skip
