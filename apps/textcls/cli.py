@@ -105,6 +105,11 @@ def _data_options(function: Any) -> Any:
     "--teacher", metavar="TAG|FOLDER", help="Learn what these weights answer, also on new texts."
 )
 @click.option(
+    "--new-texts",
+    type=click.IntRange(0, 10_000_000),
+    help="So many for the teacher (default: 20 for each text, at most 40000).",
+)
+@click.option(
     "--vectors",
     multiple=True,
     metavar="SOURCE",

@@ -26,7 +26,7 @@ from cnnapps.core.progress import Progress
 __all__ = ["Lesson", "lesson", "mixed"]
 
 MADE, TIMES = 40_000, 20
-"""New texts at most, and at most so many times the training texts."""
+"""New texts at most, and at most so many times the training texts, where nobody says how many."""
 KEEP_SECONDS = 30.0
 """Between two writings of the answers that are there: a stop costs no more."""
 _CHUNK = 512
@@ -64,15 +64,17 @@ def lesson(
     labels: Sequence[str],
     *,
     unseen: Sequence[str] = (),
+    new: int | None = None,
     seed: int = 0,
     keep: Path | None = None,
     quiet: bool = True,
 ) -> Lesson:
     """What ``teacher`` says of the training texts and of texts mixed from them.
 
-    ``targets`` are (n,) or (n, classes) as ``labels`` number them. None of the texts ``unseen``, on
-    which the net is judged, is made by chance. The answers are kept in the file ``keep``, also when
-    the asking is stopped.
+    ``targets`` are (n,) or (n, classes) as ``labels`` number them. ``new`` texts are mixed; those
+    that come twice or are old fall away, and none of the texts ``unseen``, on which the net is
+    judged, is made by chance. The answers are kept in the file ``keep``, also when the asking is
+    stopped.
     InputError: the teacher lacks a label, or one of the two knows several labels a text.
     """
     several = targets.ndim == 2
@@ -89,16 +91,16 @@ def lesson(
     columns = [place[card.aliases.get(x, x)] for x in labels]
     rng = np.random.default_rng((seed, 40))
     old = {normalise(t) for t in (*texts, *unseen)}
-    made = dict.fromkeys(mixed(texts, min(MADE, TIMES * len(texts)), rng))
-    new = [t for t in made if normalise(t) not in old]
-    p = _answers(teacher, [*texts, *new], keep, quiet=quiet)[:, columns]
+    n = min(MADE, TIMES * len(texts)) if new is None else new
+    made = [t for t in dict.fromkeys(mixed(texts, n, rng)) if normalise(t) not in old]
+    p = _answers(teacher, [*texts, *made], keep, quiet=quiet)[:, columns]
     if several:
         guessed = p[len(texts) :] >= teacher.thresholds[columns]
     else:
         p = p / p.sum(1, keepdims=True)
         guessed = p[len(texts) :].argmax(1)
     together = np.concatenate([targets, guessed.astype(targets.dtype)])
-    return Lesson([*texts, *new], together, p.astype(np.float32))
+    return Lesson([*texts, *made], together, p.astype(np.float32))
 
 
 def _answers(

@@ -85,6 +85,8 @@ class Options:
     start: str | None
     """``--from``."""
     teacher: str | None
+    new_texts: int | None
+    """Mixed from the training texts for the teacher to label; None: as many as ``lesson`` likes."""
     vectors: tuple[str, ...]
     units: str
     variant: str | None
@@ -127,6 +129,8 @@ class Options:
              "the variant rand starts at random"),
             ("--teacher", self.teacher is not None and self.folds,
              "knows the texts of every fold: leave out --folds"),
+            ("--new-texts", self.new_texts is not None and self.teacher is None,
+             "are labelled by a teacher: give --teacher"),
             ("--resume", self.resume and (self.folds or self.autotune),
              "goes on with one training, not with --folds or --autotune"),
         ):  # fmt: skip
@@ -166,6 +170,7 @@ class Options:
                 "--label-separator": self.label_separator, "--encoding": self.encoding,
                 "--max-bytes": self.max_bytes, "--dev": self.dev,
                 "--test": self.test, "--from": self.start, "--teacher": self.teacher,
+                "--new-texts": self.new_texts,
                 "--vectors": self.vectors, "--units": None if self.units == "auto" else self.units,
                 "--variant": self.variant,
                 "--class-weights": None if self.class_weights == "none" else self.class_weights,
@@ -239,7 +244,8 @@ def train_on(data: Sequence[str], **given: Any) -> int:
         if teacher is not None:
             taught = lesson(
                 teacher, parts.train.texts, parts.train.targets(classes), classes,
-                unseen=[*parts.dev.texts, *parts.test.texts], seed=options.seed,
+                unseen=[*parts.dev.texts, *parts.test.texts], new=options.new_texts,
+                seed=options.seed,
                 keep=runs / "teacher.npz" if world.first else None, quiet=quiet,
             )  # fmt: skip
             new = len(taught.texts) - len(parts.train)

@@ -351,6 +351,8 @@ def test_a_student_learns_what_its_teacher_answers(trained: Path, tmp_path: Path
     done = cnnapps(*train, "question")
     assert done.returncode == 1
     assert "--teacher: textcls/question knows ABBR, DESC" in done.stderr
+    done = cnnapps(*train[:-1], "--new-texts", "9")
+    assert done.returncode == 1 and "--new-texts: are labelled by a teacher" in done.stderr
     done = cnnapps(*train, trained, "--set", "epochs=0.5", "--set", "bottleneck=0")
     assert done.returncode == 0, done.stderr
     assert re.search(r"labelled [12][0-9],[0-9]{3} new texts", done.stdout)
@@ -361,7 +363,9 @@ def test_a_student_learns_what_its_teacher_answers(trained: Path, tmp_path: Path
     same = predictor.logits(texts).argmax(1) == teacher.logits(texts).argmax(1)
     assert same.mean() > 0.8
     assert "may know texts of the test part" not in done.stdout
-    done = cnnapps(*train, trained, "--set", "epochs=0.1", "--seed", "2")
+    done = cnnapps(*train, trained, "--set", "epochs=0.1", "--seed", "2", "--new-texts", "99")
+    assert re.search(r"labelled [1-9][0-9] new texts", done.stdout)
+    assert "--new-texts 99" in load(str(folder)).card.command
     assert "(--teacher) was trained on these data, and not on the same part" in done.stdout
 
 

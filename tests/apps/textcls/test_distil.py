@@ -32,6 +32,14 @@ def test_a_lesson_has_the_texts_and_new_ones(texts: list[str], weights: Path) ->
         np.testing.assert_allclose(p, [answer[x] for x in LABELS], atol=1e-4)
 
 
+def test_as_many_new_texts_as_are_asked_for(texts: list[str], weights: Path) -> None:
+    teacher = load(str(weights))
+    none = lesson(teacher, texts[:40], TARGETS, LABELS, new=0, seed=1)
+    assert none.texts == texts[:40] and none.teacher.shape == (40, 2)
+    more = lesson(teacher, texts[:40], TARGETS, LABELS, new=1500, seed=1)
+    assert TIMES * 40 < len(more.texts) - 40 <= 1500
+
+
 def test_texts_that_judge_are_not_made(texts: list[str], weights: Path) -> None:
     teacher = load(str(weights))
     first = lesson(teacher, texts[:40], TARGETS, LABELS, seed=1).texts[40:]

@@ -15,10 +15,10 @@ from cnnapps.core.card import Card, Source
 
 OPTIONS = Options(
     data=(str(SAMPLE),), text_column=None, label_column=None, label_separator=None, encoding=None,
-    max_bytes=None, output="w", dev=None, test=None, start=None, teacher=None, vectors=(),
-    units="auto", variant=None, class_weights="none", folds=None, autotune=False, minutes=None,
-    settings=(), run=None, resume=False, seed=1, device="cpu", threads=1, tensorboard=False,
-    quiet=True, debug=False,
+    max_bytes=None, output="w", dev=None, test=None, start=None, teacher=None, new_texts=None,
+    vectors=(), units="auto", variant=None, class_weights="none", folds=None, autotune=False,
+    minutes=None, settings=(), run=None, resume=False, seed=1, device="cpu", threads=1,
+    tensorboard=False, quiet=True, debug=False,
 )  # fmt: skip
 
 
