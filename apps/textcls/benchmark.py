@@ -46,12 +46,12 @@ PAPERS = ("rand", "static", "non-static", "multichannel")
 VARIANTS = (*PAPERS, "default", "quality")
 PEERS = ("tfidf-svm", "nb-svm", "nb-svm-mixed", "fasttext")
 SYSTEMS = (*VARIANTS, *PEERS)
-LEVERS = ("labels", "vectors", "phrases", "teacher", "text", "ensemble")
-"""The default recipe taken apart; each adds to those before it, and ``text`` is the default.
+LEVERS = ("labels", "vectors", "phrases", "teacher", "text", "ensemble", "more")
+"""The default recipe taken apart; each adds to those before it up to ``text``.
 
 labels: random vectors; vectors: three packaged sources; phrases: of the treebank, SST only;
-teacher: the quality net's answers on the training texts; text: and on new texts; ensemble: three
-such teachers."""
+teacher: the quality net's answers on the training texts; text: and on new texts. Beyond it,
+ensemble: three such teachers, each with its new texts; more: one teacher, four times the texts."""
 PAPER: dict[str, dict[str, float]] = {
     "rand": dict(mr=76.1, sst1=45.0, sst2=82.7, subj=89.6, trec=91.2, cr=79.8, mpqa=83.4),
     "static": dict(mr=81.0, sst1=45.5, sst2=86.8, subj=93.0, trec=92.8, cr=84.7, mpqa=89.6),
@@ -231,7 +231,7 @@ class Taught:
 
 
 def quality_net(split: Split, folders: Sequence[str], seed: int, settings: Sequence[str],
-                run: Path, keep: Path) -> Taught:  # fmt: skip
+                run: Path, keep: Path, *, made: int) -> Taught:  # fmt: skip
     """The quality net of one cell, and its answers; kept in ``keep``, since it teaches another.
 
     It has nothing to choose on dev (its settings are the same for every set) and trains on it.
@@ -264,27 +264,48 @@ def quality_net(split: Split, folders: Sequence[str], seed: int, settings: Seque
     test = ask(split.test[0])
     own = list(dict.fromkeys(texts[i] for i in chosen))
     known = set(own)
-    made = mixed([texts[i] for i in sentences], MADE, rng)
-    made = [t for t in dict.fromkeys(made) if t not in known]
-    answers = ask([*own, *made])
+    new = dict.fromkeys(mixed([texts[i] for i in sentences], made, rng))
+    asked = [*own, *(t for t in new if t not in known)]
+    answers = ask(asked)
     buffer = io.BytesIO()
-    np.savez(buffer, test=test, texts=np.array([*own, *made]), logits=answers, own=len(own))
+    np.savez(buffer, test=test, texts=np.array(asked), logits=answers, own=len(own))
     keep.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(keep, buffer.getvalue())
-    return Taught(test, [*own, *made], answers, len(own))
+    return Taught(test, asked, answers, len(own))
 
 
 TEACHERS = 3
 PHRASES = 12_000
-MADE = 40_000
+MADE, MORE = 40_000, 160_000
+"""New texts for the teacher to label."""
 
 
-def _student(cell: Cell, split: Split, lever: str, folders: Sequence[str],
-             settings: Sequence[str], run: Path, keep: Path) -> np.ndarray:  # fmt: skip
-    """Kim's CNN with the default recipe, up to and including ``lever``."""
+def lever_of(cell: Cell) -> str:
+    """How far up LEVERS a cell goes.
+
+    The default on SST has ``more``: beside 70,000 phrases that no teacher answered, 40,000 texts
+    that one did are too few. The quality net makes what the default of the same set learns from.
+    """
+    if cell.system in ("default", "quality"):
+        return "more" if cell.set.startswith("sst") else "text"
+    return cell.system.removeprefix("+")
+
+
+def _teacher(cell: Cell, split: Split, seed: int, folders: Sequence[str],
+             settings: Sequence[str], run: Path, keep: Path) -> Taught:  # fmt: skip
+    """The quality net of the cell's fold, with as many new texts as the cell's lever has."""
+    made = MORE if lever_of(cell) == "more" else MADE
+    name = f"{cell.set}-{cell.fold}-{seed}" + (f"-{made}" if made != MADE else "")
+    return quality_net(split, folders, seed, settings, run, keep / f"{name}.npz", made=made)
+
+
+def _student(cell: Cell, split: Split, folders: Sequence[str], settings: Sequence[str],
+             run: Path, keep: Path) -> np.ndarray:  # fmt: skip
+    """Kim's CNN with the default recipe, up to and including the cell's lever."""
     from cnnapps.apps.textcls.predict import softmax
     from cnnapps.apps.textcls.train import encode, logits_of, student
 
+    lever = lever_of(cell)
     level = LEVERS.index(lever)
     texts, targets = _with_dev(split)
     if level < LEVERS.index("phrases"):
@@ -294,11 +315,7 @@ def _student(cell: Cell, split: Split, lever: str, folders: Sequence[str],
     epochs, batch = (3.0, 100) if len(texts) > 50_000 else (8.0, 50)
     if level >= LEVERS.index("teacher"):
         seeds = [cell.seed + 10 * k for k in range(TEACHERS if lever == "ensemble" else 1)]
-        taught = [
-            quality_net(split, folders, s, (), run / f"teacher-{s}",
-                        keep / f"{cell.set}-{cell.fold}-{s}.npz")
-            for s in seeds
-        ]  # fmt: skip
+        taught = [_teacher(cell, split, s, folders, (), run / f"teacher-{s}", keep) for s in seeds]
         made = level >= LEVERS.index("text")
         texts, targets, p = _lesson(texts, targets, taught, softmax, made=made)
         if made:
@@ -421,6 +438,8 @@ def cells_of(
                 for system in systems:
                     if system == "+phrases" and not name.startswith("sst"):
                         continue
+                    if system == f"+{lever_of(Cell(name, 'default', 0, 0))}":
+                        continue  # is the default there
                     for seed in seeds if system not in (*PAPERS, *PEERS) else seeds[:1]:
                         yield Cell(name, system, fold, seed)
 
@@ -464,7 +483,7 @@ def run(
     """Compute the missing cells, then print the table (and write it with ``table``)."""
     torch = need("torch", "benchmark")
     torch.set_num_threads(1)
-    levers = tuple(f"+{lever}" for lever in LEVERS if lever != "text")
+    levers = tuple(f"+{lever}" for lever in LEVERS)
     if variants == "levers":
         variants = ",".join((*levers, "default"))
     known = (*VARIANTS, *levers)
@@ -532,13 +551,10 @@ def _answers(
         return peers[cell.system]()
     keep = run.parent.parent / "teachers"
     if cell.system == "quality":
-        name = f"{cell.set}-{cell.fold}-{cell.seed}.npz"
-        taught = quality_net(split, folders, cell.seed, settings, run, keep / name)
-        return taught.test.argmax(1)
+        return _teacher(cell, split, cell.seed, folders, settings, run, keep).test.argmax(1)
     if cell.system in PAPERS:
         return _kim(cell, split, folders, settings, run)
-    lever = "text" if cell.system == "default" else cell.system.removeprefix("+")
-    return _student(cell, split, lever, folders, settings, run, keep)
+    return _student(cell, split, folders, settings, run, keep)
 
 
 def read_cells(out: Path) -> list[dict[str, Any]]:
@@ -656,7 +672,8 @@ def levers_text(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> str:
         own = [r for r in rows if r["set"] == name]
         before: list[dict[str, Any]] = []
         for lever in LEVERS:
-            system = "default" if lever == "text" else f"+{lever}"
+            default = lever == lever_of(Cell(name, "default", 0, 0))
+            system = "default" if default else f"+{lever}"
             found = [r for r in own if r["system"] == system]
             if not found or not any(r["system"].startswith("+") for r in own):
                 continue
@@ -670,7 +687,8 @@ def levers_text(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> str:
             lines.append(
                 f"| {name} {folds} | {lever} | {np.mean(means):.1f} | {len(means)} | {bought} |"
             )
-            before = found
+            if lever != "ensemble":  # it and what follows stand beside each other
+                before = found
     if not lines:
         return ""
     head = [

@@ -137,6 +137,26 @@ def test_levers_are_compared_with_the_one_before() -> None:
     assert levers_text([cell("default", "11")], ["trec"]) == ""
 
 
+def test_what_lies_beyond_text_is_compared_with_it() -> None:
+    rows = [
+        cell("default", "1100"), cell("+ensemble", "1110"), cell("+more", "1101"),
+        cell("+labels", "1000"),
+    ]  # fmt: skip
+    text = levers_text(rows, ["trec"])
+    assert "| trec 0 | ensemble | 75.0 | 1 | +25.0" in text
+    assert "| trec 0 | more | 75.0 | 1 | +25.0" in text
+    sst = [{**r, "set": "sst2", "system": {"default": "+text", "+more": "default"}.get(
+        r["system"], r["system"])} for r in rows]  # fmt: skip
+    assert levers_text(sst, ["sst2"]) == text.replace("trec", "sst2")
+
+
+def test_a_lever_that_is_the_default_is_no_cell_of_its_own() -> None:
+    cells = cells_of(["trec", "sst2"], ["+text", "+more", "default"], "all", [1])
+    found = {(c.set, c.system) for c in cells}
+    assert found == {("trec", "+more"), ("trec", "default"), ("sst2", "+text"),
+                     ("sst2", "default")}  # fmt: skip
+
+
 def test_mixed_texts_are_new_and_made_of_old_words() -> None:
     texts = ["a b c d e f g h", "i j k l m n", "o p"]
     made = mixed(texts, 200, np.random.default_rng(1))
