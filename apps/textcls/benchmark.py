@@ -280,14 +280,19 @@ MADE, MORE = 40_000, 160_000
 """New texts for the teacher to label."""
 
 
-def lever_of(cell: Cell) -> str:
-    """How far up LEVERS a cell goes.
+def default_lever(name: str) -> str:
+    """The lever that is the default on a set.
 
-    The default on SST has ``more``: beside 70,000 phrases that no teacher answered, 40,000 texts
-    that one did are too few. The quality net makes what the default of the same set learns from.
+    On SST it is ``more``: beside 70,000 phrases that no teacher answered, 40,000 texts that one did
+    are too few.
     """
+    return "more" if name.startswith("sst") else "text"
+
+
+def lever_of(cell: Cell) -> str:
+    """How far up LEVERS a cell goes; quality makes what the default of its set learns from."""
     if cell.system in ("default", "quality"):
-        return "more" if cell.set.startswith("sst") else "text"
+        return default_lever(cell.set)
     return cell.system.removeprefix("+")
 
 
@@ -438,7 +443,7 @@ def cells_of(
                 for system in systems:
                     if system == "+phrases" and not name.startswith("sst"):
                         continue
-                    if system == f"+{lever_of(Cell(name, 'default', 0, 0))}":
+                    if system == f"+{default_lever(name)}":
                         continue  # is the default there
                     for seed in seeds if system not in (*PAPERS, *PEERS) else seeds[:1]:
                         yield Cell(name, system, fold, seed)
@@ -672,8 +677,7 @@ def levers_text(rows: Sequence[dict[str, Any]], sets: Sequence[str]) -> str:
         own = [r for r in rows if r["set"] == name]
         before: list[dict[str, Any]] = []
         for lever in LEVERS:
-            default = lever == lever_of(Cell(name, "default", 0, 0))
-            system = "default" if default else f"+{lever}"
+            system = "default" if lever == default_lever(name) else f"+{lever}"
             found = [r for r in own if r["system"] == system]
             if not found or not any(r["system"].startswith("+") for r in own):
                 continue

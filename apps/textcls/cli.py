@@ -106,7 +106,7 @@ def _data_options(function: Any) -> Any:
 )
 @click.option(
     "--new-texts",
-    type=click.IntRange(0, 10_000_000),
+    type=click.IntRange(0, 1_000_000),
     help="So many for the teacher (default: 20 for each text, at most 40000).",
 )
 @click.option(

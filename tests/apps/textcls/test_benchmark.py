@@ -11,7 +11,9 @@ import pytest
 
 from cnnapps.apps.textcls.benchmark import (
     PAPER,
+    Cell,
     Split,
+    _teacher,
     cells_of,
     levers_text,
     paired,
@@ -148,6 +150,18 @@ def test_what_lies_beyond_text_is_compared_with_it() -> None:
     sst = [{**r, "set": "sst2", "system": {"default": "+text", "+more": "default"}.get(
         r["system"], r["system"])} for r in rows]  # fmt: skip
     assert levers_text(sst, ["sst2"]) == text.replace("trec", "sst2")
+
+
+def test_a_cell_learns_from_the_answers_of_its_lever(tmp_path: Path) -> None:
+    part = (["a b"], np.array([0]))
+    split = Split(part, part, part, 2, 1)
+    for name, n in (("sst2-0-1", 1), ("sst2-0-1-160000", 2), ("trec-0-1", 3)):
+        np.savez(tmp_path / f"{name}.npz", test=np.zeros((1, 2)), texts=np.array(["a b"] * n),
+                 logits=np.zeros((n, 2)), own=1)  # fmt: skip
+    for name, system, n in (("sst2", "default", 2), ("sst2", "quality", 2), ("sst2", "+text", 1),
+                            ("sst2", "+ensemble", 1), ("trec", "default", 3)):  # fmt: skip
+        taught = _teacher(Cell(name, system, 0, 1), split, 1, (), (), tmp_path / "run", tmp_path)
+        assert len(taught.texts) == n
 
 
 def test_a_lever_that_is_the_default_is_no_cell_of_its_own() -> None:
