@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from functools import cache
 from math import log
 
-from cnnapps.core.encoding import MARKS
+from cnnapps.core.encoding import MARKS, marked, unmarked_utf16
 from cnnapps.core.errors import InputError, printable
 
-__all__ = ["ESCAPED", "Decoded", "canonical", "decode"]
+__all__ = ["ESCAPED", "Decoded", "canonical", "decode", "known"]
 
 # Family of names -> the superset that we read it with (Windows code pages add characters to the
 # standards and change none that matters here).
@@ -170,6 +170,22 @@ def canonical(name: str) -> str | None:
         return None
 
 
+def known(name: str) -> str:
+    """The codec for a name that a user gave: a superset where we read one, else Python's own.
+
+    InputError for a name that Python has no character encoding for.
+    """
+    codec = canonical(name)
+    if codec is None:
+        try:
+            codec = codecs.lookup(name).name.removesuffix("-sig")
+            b"a".decode(codec, "replace")  # refuses base64, rot13, idna and the like
+        except (LookupError, ValueError) as error:
+            reason = f"unknown encoding {name!r} (try utf-8, gb18030 or windows-1252)"
+            raise InputError("--encoding", reason) from error
+    return codec
+
+
 def decode(
     data: bytes,
     *,
@@ -191,13 +207,7 @@ def decode(
     codec = canonical(encoding)
     if codec is None:
         raise InputError(source, f"unknown encoding {encoding!r} (try utf-8, gb18030 or shift_jis)")
-    bom = 0
-    for mark, name in MARKS:
-        if data.startswith(mark) and name.startswith(codec):
-            codec, bom = name, len(mark)
-            break
-    if codec == "utf-16":
-        codec = "utf-16-le"
+    codec, bom = marked(data, codec)
     text = _lenient(data[bom:], codec) or ""
     told = Decoded(text, codec, bom, _unfit(text, codec))
     torn = faults(told.text[:_SAMPLE])
@@ -216,7 +226,7 @@ def _detect(data: bytes, claimed: str | None, faults: Callable[[str], int], pros
     claim = canonical(claimed) if claimed else None
     if claim == "utf-8" and (text := _strict(data, "utf-8")) is not None:
         return Decoded(text, "utf-8")
-    if wide := _wide(data):
+    if wide := unmarked_utf16(data):
         return Decoded(_lenient(data, wide) or "", wide)
     if (shifted := _shifted(data)) is not None:
         return Decoded(shifted, "iso2022_jp")
@@ -231,17 +241,6 @@ def _shifted(data: bytes) -> str | None:
     starts = data.count(b"\x1b$")
     if starts and starts == len(_SHIFTED.findall(data)):
         return _strict(data, "iso2022_jp")
-    return None
-
-
-def _wide(data: bytes) -> str | None:
-    """UTF-16 without a mark: a NUL in the first two characters and in many of the first hundred."""
-    head = data[:200]
-    for first, codec in ((1, "utf-16-le"), (0, "utf-16-be")):
-        zeros = head[first::2]
-        if len(zeros) >= 2 and not any(zeros[:2]) and zeros.count(0) >= 0.4 * len(zeros):
-            letters = head[1 - first :: 2]
-            return codec if all(letters[:2]) else None
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 
-__all__ = ["MARKS", "unmarked_utf16"]
+__all__ = ["MARKS", "marked", "unmarked_utf16"]
 
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -15,12 +15,25 @@ MARKS = (
 )
 
 
-def unmarked_utf16(head: bytes) -> str | None:
-    """UTF-16 without a mark, told by the zero bytes of its Latin letters; None for the rest."""
-    pairs = len(head) // 2
-    low, high = head[0::2].count(0), head[1::2].count(0)
-    if pairs >= 4 and high > 0.7 * pairs and low < 0.1 * pairs:
-        return "utf-16-le"
-    if pairs >= 4 and low > 0.7 * pairs and high < 0.1 * pairs:
-        return "utf-16-be"
+def unmarked_utf16(data: bytes) -> str | None:
+    """UTF-16 without a mark: a NUL in the first two characters and in many of the first hundred;
+    None for the rest.
+    """
+    head = data[:200]
+    for first, codec in ((1, "utf-16-le"), (0, "utf-16-be")):
+        zeros = head[first::2]
+        if len(zeros) >= 2 and not any(zeros[:2]) and zeros.count(0) >= 0.4 * len(zeros):
+            letters = head[1 - first :: 2]
+            return codec if all(letters[:2]) else None
     return None
+
+
+def marked(data: bytes, codec: str) -> tuple[str, int]:
+    """The codec that a mark at the beginning makes of ``codec``, and the mark's length.
+
+    UTF-16 and UTF-32 without a mark have their low bytes first, as most systems store them.
+    """
+    for mark, name in MARKS:
+        if data.startswith(mark) and name.startswith(codec):
+            return name, len(mark)
+    return (f"{codec}-le" if codec in ("utf-16", "utf-32") else codec), 0

@@ -27,10 +27,11 @@ from typing import Any
 import numpy as np
 
 from cnnapps.core.card import CONTROL
-from cnnapps.core.charset import ESCAPED, decode
+from cnnapps.core.charset import ESCAPED, decode, known
+from cnnapps.core.encoding import marked
 from cnnapps.core.errors import InputError, printable
 from cnnapps.core.limits import DEFAULT, Limits, check
-from cnnapps.core.media import DAMAGED, HEAD, PACKED, open_source, unpacker
+from cnnapps.core.media import DAMAGED, HEAD, PACKED, open_source, refuse_no_text, unpacker
 
 __all__ = [
     "SEPARATORS",
@@ -125,7 +126,11 @@ class Dataset:
         unknown = sorted({x for row in self.labels for x in row if x not in index})
         if unknown:
             names = ", ".join(printable(x, 40) for x in unknown[:5])
-            raise InputError("labels", f"not among the classes of the weights: {names}")
+            there = ", ".join(printable(x, 40) for x in classes[:5])
+            more = ", ..." if len(classes) > 5 else ""
+            raise InputError(
+                "labels", f"not among the classes of the weights: {names} (they know {there}{more})"
+            )
         if self.several:
             out = np.zeros((len(self), len(classes)), dtype=np.float32)
             for row, labels in zip(out, self.labels, strict=True):
@@ -192,6 +197,9 @@ def read_dataset(
     if not kept:
         names = ", ".join(os.fspath(p) for p in paths)
         raise InputError(names, "holds no labelled texts")
+    blank = sum(not r.text.strip() for r in kept)
+    if blank:
+        notes.append(f"{blank} rows have a label and no text (they count as an empty text)")
     return Dataset(
         [r.text for r in kept],
         [tuple(map(_one_line, r.labels)) for r in kept],
@@ -217,6 +225,7 @@ def _read_text(
         raw: bytes = file.read(limits.bytes + 1)
     check(name, "bytes", len(raw), limits)
     data = _unpacked(name, raw, limits)
+    refuse_no_text(data[:HEAD], name)
     if encoding is None:
         guess = decode(data, prose=True)
         text, encoding = guess.text, guess.encoding
@@ -225,11 +234,9 @@ def _read_text(
             notes.append(f"{name}: bytes that are not {encoding}, the first in line {line}")
             text = ESCAPED.sub("\ufffd", text)
     else:
-        mark = 3 if data.startswith(b"\xef\xbb\xbf") and _is_utf8(encoding) else 0
+        codec, mark = marked(data, known(encoding))
         try:
-            text = data[mark:].decode(encoding)
-        except LookupError:
-            raise InputError(name, f"unknown encoding {encoding!r}") from None
+            text = data[mark:].decode(codec)
         except UnicodeError as error:
             start = getattr(error, "start", 0)
             line = data[:start].count(b"\n") + 1
@@ -237,10 +244,6 @@ def _read_text(
             raise InputError(f"{name}:{line}", reason) from error
     plain = text.replace("\r\n", "\n").replace("\r", "\n")
     return plain, encoding, hashlib.sha256(raw).hexdigest()
-
-
-def _is_utf8(encoding: str) -> bool:
-    return encoding.lower().replace("-", "").replace("_", "") == "utf8"
 
 
 def _unpacked(name: str, raw: bytes, limits: Limits) -> bytes:
@@ -263,7 +266,10 @@ def _kind(name: str, text: str) -> str:
     if lower.endswith((".jsonl", ".ndjson", ".json")):
         return "json"
     first = text.lstrip().split("\n", 1)[0]
-    if any(word.startswith(_PREFIX) for word in first.split()):
+    head = [first, *text[:100_000].split("\n")[:50]]  # a text without labels may come first
+    if any(w.startswith(_PREFIX) for w in first.split()) or any(
+        h.startswith(_PREFIX) for h in head
+    ):
         return "fasttext"
     if lower.endswith((".tsv", ".tab")):
         return "tsv"
@@ -287,7 +293,8 @@ def _parse_fasttext(text: str) -> tuple[list[_Row], bool]:
     rows = []
     for line in text.split("\n"):
         words = line.split()
-        labels = tuple(w.removeprefix(_PREFIX) for w in words if w.startswith(_PREFIX))
+        named = (w.removeprefix(_PREFIX) for w in words if w.startswith(_PREFIX))
+        labels = tuple(label for label in named if label)
         rest = " ".join(w for w in words if not w.startswith(_PREFIX))
         if words:
             rows.append(_Row(rest, tuple(dict.fromkeys(labels))))
@@ -300,17 +307,17 @@ def _parse_json(
     objects: list[tuple[int, Any]] = []
     try:
         if text.lstrip().startswith("["):
-            objects = [(i, o) for i, o in enumerate(json.loads(text), 1)]
+            objects = [(i, o) for i, o in enumerate(_loads(text), 1)]
         else:
             number = 0
             for number, line in enumerate(text.split("\n"), 1):
                 if line.strip():
-                    objects.append((number, json.loads(line)))
+                    objects.append((number, _loads(line)))
     except (ValueError, RecursionError) as error:
         place = f"{name}:{number}" if not text.lstrip().startswith("[") else name
         reason = f"is not JSON ({error})"
         with contextlib.suppress(ValueError, RecursionError):
-            json.loads(text)
+            _loads(text)
             place, reason = name, "is one JSON value; a list, or an object a line, holds texts"
         raise InputError(place, reason) from error
     for number, item in objects:
@@ -318,6 +325,7 @@ def _parse_json(
             raise InputError(f"{name}:{number}", "is not an object with a text and a label")
     header = list(dict.fromkeys(key for _, item in objects for key in item))
     at_text, at_label = _choose(name, header, columns, notes)
+    at_split = next((key for key in header if key.strip().lower() == "split"), None)
     rows, several = [], False
     for number, item in objects:
         value, label = item.get(at_text), item.get(at_label)
@@ -329,9 +337,20 @@ def _parse_json(
             labels = tuple(dict.fromkeys(cell for cell in cells if cell))
         else:
             labels = _split_labels("" if label is None else _json_label(label), columns.separator)
-        split = item.get("split")
-        rows.append(_Row(value or "", labels, str(split) if split is not None else None))
+        split = item.get(at_split) if at_split is not None else None
+        rows.append(_Row(value or "", labels, str(split).strip() if split is not None else None))
     return rows, several
+
+
+def _loads(text: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            doubled = next(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
+            raise ValueError(f"{doubled!r} occurs twice in an object")
+        return found
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 def _one_line(label: str) -> str:
@@ -443,6 +462,9 @@ def _cells(name: str, text: str, kind: str) -> Iterator[tuple[int, list[str]]]:
     unless all cells of a column stand in quotes (R writes such files).
     """
     lines = text.split("\n")
+    if said := _SEP.fullmatch(lines[0].strip("\ufeff ")):  # a line that Excel reads and hides
+        yield from _quoted_cells(name, ["", *lines[1:]], said[1])
+        return
     filled = [line for line in lines[:1000] if line.strip()]
     if kind == "tsv" or (kind == "csv" and _tabs(filled)):
         rows = [(n, line.split("\t")) for n, line in enumerate(lines, 1) if line.strip()]
@@ -456,6 +478,9 @@ def _cells(name: str, text: str, kind: str) -> Iterator[tuple[int, list[str]]]:
     yield from _quoted_cells(name, lines, delimiter)
 
 
+_SEP = re.compile(r"\"?sep=(.)\"?", re.IGNORECASE)
+
+
 def _quoted(column: Sequence[str]) -> bool:
     return all(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in column)
 
@@ -465,17 +490,19 @@ def _quoted_cells(
 ) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) by the rules of csv.
 
-    A quote that nothing closes would swallow the rest of the file as one cell: an error.
+    A quote that nothing closes would swallow lines as one cell, up to the next quote or the end of
+    the file: an error. In a row of one line anything goes.
     """
     csv.field_size_limit(100_000_000)
     reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter)
     previous = 0
     try:
         for cells in reader:
-            if reader.line_num == len(lines):
-                own = [line + "\n" for line in lines[previous:]]
-                if _unclosed(own, delimiter):
-                    raise InputError(f"{name}:{previous + 1}", "a quote is opened and not closed")
+            own = [line + "\n" for line in lines[previous : reader.line_num]]
+            last = reader.line_num == len(lines)
+            # a second stray quote closes the first: what stands between would be one long cell
+            if (len(own) > 1 or last) and _torn(own, delimiter, last=last and len(own) == 1):
+                raise InputError(f"{name}:{previous + 1}", "a quote is opened and not closed")
             if any(cell.strip() for cell in cells):
                 yield previous + 1, cells
             previous = reader.line_num
@@ -483,12 +510,14 @@ def _quoted_cells(
         raise InputError(f"{name}:{previous + 1}", f"can't be read as a table ({error})") from error
 
 
-def _unclosed(lines: Sequence[str], delimiter: str) -> bool:
-    """Whether these lines, one row, end inside quotes."""
+def _torn(lines: Sequence[str], delimiter: str, *, last: bool) -> bool:
+    """Whether these lines, one row, break the rules of quotes; the ``last`` line of a file only by
+    ending inside them.
+    """
     try:
         list(csv.reader(lines, delimiter=delimiter, strict=True))
     except csv.Error as error:
-        return "end of data" in str(error)
+        return not last or "end of data" in str(error)
     return False
 
 
@@ -588,13 +617,30 @@ def _read_folder(folder: Path, text_of: Callable[[Path], str]) -> list[_Row]:
 # ----------------------------------------------------------------------------------------- report
 
 
+_EMOJI = frozenset(
+    c
+    for c in map(chr, (*range(0x2600, 0x27C0), *range(0x1F000, 0x1FB00)))
+    if unicodedata.category(c) == "So"
+)
+
+
 def normalise(text: str) -> str:
-    """Letters and digits in lower case: what two texts must share to count as the same.
+    """Letters, digits and emoji in lower case: what two texts must share to count as the same.
 
     The Treebank's "-lrb-" stands for a bracket and has no letters of its own.
     """
     folded = _BRACKET.sub(" ", unicodedata.normalize("NFKC", text).casefold())
-    return "".join(c for c in folded if c.isalnum()) or folded.strip()
+    # an emoji may be all that a text says
+    return "".join(c for c in folded if c.isalnum() or c in _EMOJI) or folded.strip()
+
+
+def _nearly(text: str) -> str:
+    """``text`` without case, blanks and what ends and joins clauses: "C++" and ":(" stay."""
+    folded = _BRACKET.sub(" ", unicodedata.normalize("NFKC", text).casefold())
+    return _PUNCTUATION.sub("", folded) or folded.strip()
+
+
+_PUNCTUATION = re.compile(r"[\s.,;:!?\"'`´‘’“”«»…、。，！？；：\u2010-\u2015-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -606,11 +652,11 @@ class Report:
     words: tuple[float, int]
     """Mean and largest number of words (characters for scripts without spaces)."""
     duplicates: int
-    """Rows whose text and labels occurred before."""
+    """Rows whose text (but for case and punctuation) and labels occurred before."""
     contradictions: int
     """Texts that occur with different labels."""
     leaks: int
-    """Texts outside train that also occur in train."""
+    """Rows outside train whose text also occurs in train (``normalise``)."""
     encodings: dict[str, int]
     notes: tuple[str, ...]
     several: bool = False
@@ -628,8 +674,8 @@ class Report:
         more = f", {len(shown) - 20} more" if len(shown) > 20 else ""
         lines.append("classes: " + ", ".join(parts) + more)
         for count, what in (
-            (self.duplicates, "rows repeat an earlier text and label"),
-            (self.contradictions, "texts occur with different labels"),
+            (self.duplicates, "rows repeat an earlier text and label, but for punctuation"),
+            (self.contradictions, "texts occur with different labels, but for punctuation"),
             (self.leaks, "texts outside the training part also occur in it"),
         ):
             if count:
@@ -646,13 +692,17 @@ class Report:
 def report(data: Dataset) -> Report:
     """Counts, lengths, duplicates, contradictions, and leaks between the splits."""
     seen: dict[str, set[tuple[str, ...]]] = defaultdict(set)
-    places: dict[str, set[bool]] = defaultdict(set)
+    learned: set[str] = set()
+    others: list[str] = []
     duplicates = 0
     for text, labels, split in zip(data.texts, data.labels, data.splits, strict=True):
-        key = normalise(text)
+        key = _nearly(text)
         duplicates += labels in seen[key]
         seen[key].add(labels)
-        places[key].add(split is None or split.startswith("train"))
+        if split is None or split.startswith("train"):
+            learned.add(normalise(text))
+        else:
+            others.append(normalise(text))
     lengths = [max(len(t.split()), sum("\u3040" <= c <= "\u9fff" for c in t)) for t in data.texts]
     return Report(
         rows=len(data),
@@ -660,7 +710,7 @@ def report(data: Dataset) -> Report:
         words=(float(np.mean(lengths)), int(max(lengths))),
         duplicates=duplicates,
         contradictions=sum(len(labels) > 1 for labels in seen.values()),
-        leaks=sum(len(kinds) > 1 for kinds in places.values()),
+        leaks=sum(key in learned for key in others),
         encodings=dict(Counter(data.encodings.values())),
         notes=data.notes,
         several=data.several,
@@ -688,8 +738,19 @@ def overlap(texts: Iterable[str], others: Iterable[str]) -> list[int]:
 # ----------------------------------------------------------------------------------------- splits
 
 
-def folds(labels: Sequence[Any], parts: int, seed: int) -> np.ndarray:
-    """(n,) fold numbers, every class spread evenly over the folds."""
+def folds(
+    labels: Sequence[Any], parts: int, seed: int, *, texts: Sequence[str] | None = None
+) -> np.ndarray:
+    """(n,) fold numbers, every class spread evenly over the folds; with ``texts`` copies of one
+    text stand in one fold.
+    """
+    if texts is not None:
+        number: dict[str, int] = {}  # distinct texts, as they come
+        place = np.array(
+            [number.setdefault(normalise(text), len(number)) for text in texts], np.int64
+        )
+        heads = np.unique(place, return_index=True)[1]
+        return folds([labels[i] for i in heads], parts, seed)[place]
     rng = np.random.default_rng((seed, parts))
     out = np.zeros(len(labels), dtype=np.int64)
     groups: dict[Any, list[int]] = defaultdict(list)
@@ -710,12 +771,8 @@ def stratified(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset
     A label that only the part would have stays in the rest: it can be learned, if not measured.
     """
     keys = [normalise(text) for text in data.texts]
-    first: dict[str, int] = {}
-    for i, key in enumerate(keys):
-        first.setdefault(key, i)
-    heads = list(first.values())
-    fold = folds([data.labels[i] for i in heads], max(2, round(1 / share)), seed)
-    chosen = {keys[i] for i, f in zip(heads, fold, strict=True) if f == 0}
+    fold = folds(data.labels, max(2, round(1 / share)), seed, texts=data.texts)
+    chosen = {key for key, f in zip(keys, fold, strict=True) if f == 0}
     left = {x for i, key in enumerate(keys) if key not in chosen for x in data.labels[i]}
     for i, key in enumerate(keys):
         if key in chosen and not left.issuperset(data.labels[i]):
@@ -756,25 +813,23 @@ def phrases(path: str | os.PathLike[str]) -> list[tuple[str, int]]:
 def _tree(line: str, place: str) -> Iterator[tuple[str, int]]:
     """(phrase, label) of every node, parents before their children."""
     nodes: list[tuple[int, int]] = []  # (place of the first word, label) of the open brackets
-    spans: list[tuple[int, int, int, int]] = []
+    spans: list[tuple[int, int, int]] = []  # a parent's bracket closes after its children's
     words: list[str] = []
-    opened = 0
     for token in re.findall(r"[()]|[^\s()]+", line):
         if token == "(":
             nodes.append((len(words), -1))
-            opened += 1
         elif token == ")":
             if not nodes:
                 raise InputError(place, "unbalanced brackets")
             start, label = nodes.pop()
-            spans.append((start, -len(words), opened, label))
+            spans.append((start, -len(words), label))
         elif nodes and nodes[-1][1] < 0:
-            if token not in "01234":
+            if token not in ("0", "1", "2", "3", "4"):
                 raise InputError(place, f"label {printable(token, 20)} is not 0 to 4")
             nodes[-1] = (nodes[-1][0], int(token))
         else:
             words.append(token)
     if nodes or not spans:
         raise InputError(place, "unbalanced brackets")
-    for start, end, _, label in sorted(spans, key=lambda s: (s[0], s[1])):
+    for start, end, label in sorted(reversed(spans), key=lambda s: s[:2]):
         yield " ".join(words[start:-end]), label

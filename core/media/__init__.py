@@ -19,7 +19,7 @@ from cnnapps.core.media._packed import DAMAGED, HEAD, PACKED, unpacker
 from cnnapps.core.media._pictures import Picture, read_pages, read_picture, write_picture
 from cnnapps.core.media._sound import Sound, SoundBlocks, read_sound, sound_blocks
 from cnnapps.core.media._source import Source, open_source, read_bytes
-from cnnapps.core.media._text import Line, text_blocks
+from cnnapps.core.media._text import Line, refuse_no_text, text_blocks
 from cnnapps.core.media._video import Frame, VideoFrames, video_frames
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "read_pages",
     "read_picture",
     "read_sound",
+    "refuse_no_text",
     "sound_blocks",
     "text_blocks",
     "unpacker",

@@ -11,8 +11,8 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from cnnapps.core.charset import decode
-from cnnapps.core.encoding import MARKS, unmarked_utf16
+from cnnapps.core.charset import decode, known
+from cnnapps.core.encoding import MARKS, marked, unmarked_utf16
 from cnnapps.core.errors import InputError
 from cnnapps.core.limits import DEFAULT, Limits, check
 from cnnapps.core.media._packed import DAMAGED, PACKERS, unpacker
@@ -69,7 +69,7 @@ def text_blocks(
     to hold no text (pictures, archives, PDF).
     """
     if encoding is not None:
-        encoding = _known_encoding(encoding)
+        encoding = known(encoding)
     if isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
         stream, called = open_source(source, name=name)
         return _closing(stream, _text_blocks(stream, encoding, limits, called))
@@ -77,14 +77,11 @@ def text_blocks(
     return _text_blocks(source, encoding, limits, called)
 
 
-def _known_encoding(encoding: str) -> str:
-    try:
-        info = codecs.lookup(encoding)
-        b"a".decode(encoding, "replace")  # refuses base64, rot13, idna and the like
-    except (LookupError, ValueError) as error:
-        reason = f"unknown encoding {encoding!r} (try utf-8, gb18030 or windows-1252)"
-        raise InputError("", reason) from error
-    return "utf-8" if info.name == "utf-8-sig" else info.name
+def refuse_no_text(head: bytes, called: str) -> None:
+    """InputError if a file that begins with ``head`` is known to hold no text."""
+    for magic, what in _NO_TEXT:
+        if head.startswith(magic):
+            raise InputError(called, f"is {what}, not text")
 
 
 def _closing(stream: BinaryIO, blocks: Iterator[list[Line]]) -> Iterator[list[Line]]:
@@ -101,15 +98,9 @@ def _text_blocks(
     if opener is not None:
         read = _unpacked(with_first(first, read), opener, called)
         first = _first(read)
-    for magic, what in _NO_TEXT:
-        if first.startswith(magic):
-            raise InputError(called, f"is {what}, not text")
-    for mark, marked in MARKS:
-        if first.startswith(mark) and encoding in (None, marked, marked[:6]):
-            first, encoding = first[len(mark) :], marked
-            break
-    if encoding in ("utf-16", "utf-32"):  # without a mark, as most systems store it
-        encoding += "-le"
+    refuse_no_text(first, called)
+    codec, mark = marked(first, encoding or "")
+    first, encoding = first[mark:], codec or None
     if encoding is None and _is_file(stream):  # a pipe's first block may be any part of a line
         encoding = unmarked_utf16(first)
     read = with_first(first, read)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import hashlib
 import json
 import lzma
 import os
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -321,6 +323,125 @@ def test_folds_are_even_in_every_class(labels: list[str], parts: int, seed: int)
         assert sum(counts.values()) == n
     sizes = np.bincount(found, minlength=parts)
     assert sizes.max() - sizes.min() <= 4  # at most one a class
+
+
+def test_copies_of_a_text_stand_in_one_fold() -> None:
+    texts = [f"text {i % 40}" + "!" * (i // 40) for i in range(80)]
+    found = folds(["x", "y"] * 40, 10, 1, texts=texts)
+    np.testing.assert_array_equal(found[:40], found[40:])
+    assert np.bincount(found).tolist() == [8] * 10
+    assert len(folds([], 3, 1, texts=[])) == 0
+
+
+def test_the_parts_of_json_are_those_of_a_table(tmp_path: Path) -> None:
+    table, objects = tmp_path / "d.csv", tmp_path / "d.jsonl"
+    table.write_text("text,label,Split\na b,x,train\nc d,y, test \n")
+    objects.write_text('{"text": "a b", "label": "x", "Split": "train"}\n'
+                       '{"text": "c d", "label": "y", "Split": " test "}\n')  # fmt: skip
+    assert read_dataset([table]).splits == read_dataset([objects]).splits == ["train", "test"]
+
+
+def test_an_empty_label_of_fasttext_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "d.txt"
+    path.write_text("__label__ lost words\n__label__x a b\n__label__y c d\n")
+    data = read_dataset([path])
+    assert data.labels == [("x",), ("y",)] and "1 rows without a label" in data.notes[-1]
+
+
+@pytest.mark.parametrize("name", ["utf-16-le", "utf-16", "UTF16"])
+def test_a_mark_is_no_part_of_the_first_column(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "d.csv"
+    path.write_bytes(codecs.BOM_UTF16_LE + "text,label\nä b,x\nc d,y\n".encode("utf-16-le"))
+    data = read_dataset([path], text_column="text", encoding=name)
+    assert data.texts == ["ä b", "c d"]
+
+
+@pytest.mark.parametrize("stray", [(3, 9), (3,), (3, 4), (11,)])
+def test_stray_quotes_swallow_no_row(tmp_path: Path, stray: tuple[int, ...]) -> None:
+    path = tmp_path / "d.csv"
+    rows = ['"' * (i in stray) + f"text {i},{'xy'[i % 2]}" for i in range(12)]
+    path.write_text("\n".join(["text,label", *rows, ""]))
+    with pytest.raises(InputError, match=f"d.csv:{stray[0] + 2}: a quote is opened and not closed"):
+        read_dataset([path])
+
+
+def test_quotes_that_close_may_hold_lines_and_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text('text,label\n"one\n""two"", three\n",x\nsays "so",y\n"so" says he,x\n')
+    texts = read_dataset([path]).texts
+    assert texts == ['one\n"two", three\n', 'says "so"', "so says he"]
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;"])
+def test_a_line_that_names_the_separator_is_no_row(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text(f"{first}\ntext;label\na, b;x\nc, d;y\n")
+    data = read_dataset([path])
+    assert data.texts == ["a, b", "c, d"] and data.labels == [("x",), ("y",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("d.csv", "text,label\na b,x\n,y\nc d,y\n ,x\n"),
+        ("d.jsonl", '{"text": "a", "label": "x"}\n{"text": null, "label": "y"}\n'
+                    '{"other": "b", "label": "y"}\n{"text": "c", "label": "x"}\n'),
+        ("d.txt", "__label__x a b\n__label__y\n__label__x\n__label__y c d\n"),
+    ],
+)  # fmt: skip
+def test_rows_without_a_text_are_told(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    data = read_dataset([path], text_column=None if name == "d.txt" else "text")
+    assert len(data) == 4 and "2 rows have a label and no text" in data.notes[-1]
+
+
+def test_texts_that_differ_in_signs_are_no_copies() -> None:
+    pairs = [
+        "phone 😍",
+        "phone 😡",
+        "it :)",
+        "it :(",
+        "C++ is fine",
+        "C# is fine",
+        "is $5",
+        "is 5%",
+    ]
+    found = report(dataset(pairs, ["x", "y"] * 4))
+    assert (found.duplicates, found.contradictions) == (0, 0)
+    assert normalise("phone 😍") != normalise("phone 😡!")
+
+
+def test_leaks_are_counted_in_rows() -> None:
+    data = dataset(["a", "a!", "A", "b"], ["x"] * 4, ["train", "test", "test", "test"])
+    assert report(data).leaks == 2 == len(overlap(data.texts[1:], data.texts[:1]))
+
+
+def test_a_text_without_labels_may_come_first(tmp_path: Path) -> None:
+    path = tmp_path / "d.ft"
+    path.write_text("no label here\n__label__x a b\n__label__y c d\n")
+    data = read_dataset([path])
+    assert data.texts == ["a b", "c d"] and "1 rows without a label" in data.notes[0]
+
+
+def test_archives_and_doubled_keys_are_refused(tmp_path: Path) -> None:
+    packed, doubled = tmp_path / "d.zip", tmp_path / "d.jsonl"
+    with zipfile.ZipFile(packed, "w") as file:
+        file.writestr("d.csv", TABLE)
+    with pytest.raises(InputError, match="is a zip archive"):
+        read_dataset([packed])
+    doubled.write_text('{"text": "a", "label": "x"}\n{"text": "b", "text": "c", "label": "y"}\n')
+    with pytest.raises(InputError, match=r"d\.jsonl:2: .*'text' occurs twice"):
+        read_dataset([doubled])
+
+
+def test_parents_come_before_their_only_child(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text("(3 (2 word))\n")
+    assert phrases(path) == [("word", 3)]
+    path.write_text("(12 word)\n")
+    with pytest.raises(InputError, match="label 12 is not 0 to 4"):
+        phrases(path)
 
 
 @settings(max_examples=50)
