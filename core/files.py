@@ -63,9 +63,16 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def check_replaceable(target: str | os.PathLike[str]) -> None:
-    """InputError unless ``target`` is free, empty or a weights folder: ask before a long run."""
+def check_replaceable(
+    target: str | os.PathLike[str], run: str | os.PathLike[str] | None = None
+) -> None:
+    """InputError unless ``target`` is free, empty or a weights folder: ask before a long run.
+
+    A run's folder, ``run``, can't be it or lie in it: checkpoints would fill it before the weights.
+    """
     path = Path(target)
+    if run is not None and Path(run).resolve().is_relative_to(path.resolve()):
+        raise InputError(run, f"the run can't be kept in {target}, where the weights go")
     if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
         return
     if _listed(path) is None:

@@ -91,7 +91,10 @@ def _ticks(low: float, high: float) -> list[float]:
 def curves_of(
     metrics: str | os.PathLike[str], names: Sequence[str]
 ) -> dict[str, list[tuple[float, float]]]:
-    """(step, value) of the named numbers in a run's metrics.jsonl; a cut last line is left out."""
+    """(step, value) of the named numbers in a run's metrics.jsonl.
+
+    A cut last line is left out, and so is null, which a number that isn't finite is written as.
+    """
     out: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     path = Path(metrics)
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
@@ -100,6 +103,6 @@ def curves_of(
         except ValueError:
             continue
         for name in names:
-            if name in row:
+            if row.get(name) is not None:
                 out[name].append((row["step"], row[name]))
     return {name: points for name, points in out.items() if points}

@@ -25,7 +25,7 @@ import signal
 import threading
 import time
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -41,10 +41,10 @@ from cnnapps.core.device import place
 from cnnapps.core.errors import InputError, TrainingError
 from cnnapps.core.files import write_bytes
 from cnnapps.core.muon import Muon
-from cnnapps.core.progress import Progress
+from cnnapps.core.progress import Progress, warn
 from cnnapps.core.results import dumps
 
-__all__ = ["Recipe", "Summary", "rate_at", "train"]
+__all__ = ["Recipe", "Summary", "decayed", "rate_at", "train"]
 
 # A step's big blocks, such as the gradient of a word table, go back to the kernel when they are
 # freed and come anew, page by page, at the next step. torch asks Linux for pages of 2 MB if this is
@@ -248,6 +248,11 @@ def train(
         parts = _Parts(net, optimizer, scaler, average, judge)
 
         state = checkpoints.load() if resume else None
+        if world.first and not quiet and state is None:
+            if resume:
+                warn(f"{run}: there is no run to go on with, so this one begins")
+            elif checkpoints.latest() and not log.complete():
+                warn(f"{run}: of a run that was stopped, begun again (--resume goes on with it)")
         step, spent = (state["step"], state["seconds"]) if state is not None else (0, 0.0)
         if distributed.broadcast(step, world) != step:
             raise TrainingError(f"the processes see different checkpoints in {run}")
@@ -352,7 +357,7 @@ def train(
                 judge(average.module if average is not None else net, step, elapsed())
             save()
             stopped = distributed.broadcast(stop(), world)
-        log.close()
+        log.close(step, elapsed(), reason)
     if checkpoints.failed is not None:
         raise TrainingError(
             f"the last checkpoint could not be written ({checkpoints.failed.strerror});"
@@ -455,6 +460,18 @@ class _Judge:
         return math.isfinite(value) and not self.sign * (value - best) <= 0
 
 
+def decayed(
+    parameters: Iterable[nn.Parameter], weight_decay: float, *, scale: float = 1.0
+) -> list[dict[str, Any]]:
+    """Two parameter groups: matrices and kernels, which decay; biases and norms, which don't."""
+    trained = [p for p in parameters if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "scale": scale,
+         "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "scale": scale, "weight_decay": 0.0},
+    ]  # fmt: skip
+
+
 def _optimizer(
     net: nn.Module,
     recipe: Recipe,
@@ -463,11 +480,7 @@ def _optimizer(
     if groups is not None:
         parameters = groups(net)
     else:
-        trained = [p for p in net.parameters() if p.requires_grad]
-        parameters = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        parameters = decayed(net.parameters(), recipe.weight_decay)
     parameters = [g for g in parameters if g["params"]]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(
@@ -612,6 +625,13 @@ class _Log:
         with contextlib.suppress(OSError):
             write_bytes(self._path, b"".join(kept))
 
+    def complete(self) -> bool:
+        """Whether the run that wrote it came to its end."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            last = self._path.read_bytes().splitlines()[-1:]
+            return bool(last) and json.loads(last[0]).get("reason") not in (None, "stopped")
+        return False
+
     def step(self, step: int, seconds: float, loss: float, rate: float) -> None:
         """Note the loss; the line that is written has the mean since the line before."""
         self._sum, self._count = self._sum + loss, self._count + 1
@@ -626,10 +646,11 @@ class _Log:
             self._flush()
         self._write({"step": step, "seconds": round(seconds, 2), **values})
 
-    def close(self) -> None:
-        """Write the last losses too."""
+    def close(self, step: int, seconds: float, reason: str) -> None:
+        """Write the last losses too, and how the run ended."""
         if self._count:
             self._flush()
+        self._write({"step": step, "seconds": round(seconds, 2), "reason": reason})
         if self._board is not None:
             self._board.close()
 
@@ -637,7 +658,7 @@ class _Log:
         mean, self._sum, self._count = self._sum / self._count, 0.0, 0
         self._write({**self._last, "loss": mean})
 
-    def _write(self, line: dict[str, float]) -> None:
+    def _write(self, line: dict[str, Any]) -> None:
         if not self._enabled:
             return
         # A full disk costs a line of the log, not the run.
@@ -645,5 +666,5 @@ class _Log:
             file.write(dumps(line) + "\n")
         if self._board is not None:
             for name, value in line.items():
-                if name not in ("step", "seconds"):
+                if name not in ("step", "seconds", "reason"):
                     self._board.add_scalar(name, value, line["step"])

@@ -295,7 +295,7 @@ def _reduced() -> bool:
 def accelerate(net: nn.Module) -> nn.Module:
     """Let every 3x3 convolution of stride 1, padding 1 and one group compute by Winograd's method.
 
-    In place: the layers keep their names, parameters and state dict. InputError without numba.
+    In place: the layers keep their names, parameters and state dict. DependencyError without numba.
     """
     need("numba", "convolutions by Winograd's method")
     for layer in net.modules():

@@ -345,7 +345,8 @@ def train_on(
     """Report on the games, train, measure on dev, write the weights folder and the curve."""
     import click
 
-    check_replaceable(output)
+    runs = Path(run or f"{output.rstrip('/')}.run")
+    check_replaceable(output, runs)
     line = command_line(
         "go-policy train", data,
         {
@@ -385,7 +386,6 @@ def train_on(
             f"training on {len(games):,} games, {batches.epoch_positions:,} positions; "
             f"dev: {len(dev['target']):,} positions of {len(held):,} other games"
         )
-        runs = Path(run or f"{output}.run")
         learned = games.sha256
         loss: Callable[[nn.Module, Mapping[str, Any]], Tensor] = loss_of
         if teacher is not None:

@@ -32,7 +32,7 @@ from cnnapps.core import distributed
 from cnnapps.core.card import Card
 from cnnapps.core.errors import InputError, TrainingError
 from cnnapps.core.export import export
-from cnnapps.core.train import Recipe, Summary, train
+from cnnapps.core.train import Recipe, Summary, decayed, train
 
 __all__ = [
     "Batches",
@@ -245,7 +245,12 @@ class Batches:
 
 def encode(units: Units, texts: Sequence[str], limit: int) -> list[np.ndarray]:
     """Ids of each text, at most ``limit``; a text without units is one unknown word."""
-    return [np.array(units.ids(text)[:limit] or [1], dtype=np.int64) for text in texts]
+    framed = units.kind == "wordpiece"  # a text that is cut ends with [SEP] all the same
+
+    def cut(ids: list[int]) -> list[int]:
+        return [*ids[: limit - 1], ids[-1]] if framed and len(ids) > limit else ids[:limit]
+
+    return [np.array(cut(units.ids(text)) or [1], dtype=np.int64) for text in texts]
 
 
 def judged_units(net: nn.Module) -> int:
@@ -327,8 +332,8 @@ def fit(
             maps=recipe.maps,
             dropout=recipe.dropout,
             word_dropout=recipe.word_dropout,
-            # more dimensions than the vectors have would be no bottleneck
-            bottleneck=recipe.bottleneck if recipe.bottleneck < vectors.shape[1] else 0,
+            # as many dimensions as the vectors span, or more, would be no bottleneck
+            bottleneck=recipe.bottleneck if recipe.bottleneck < min(vectors.shape) else 0,
             tuned=max(2, int(np.nonzero(counts)[0].max()) + 1),
             multichannel=recipe.variant == "multichannel",
         )
@@ -365,7 +370,7 @@ def fit(
         metric="score",
         device=device,
         resume=resume,
-        data=fingerprint(texts, targets, labels, teacher),
+        data=fingerprint(texts, targets, labels, teacher, dev),
         groups=lambda n: _groups(n, recipe),
         after_step=(lambda n: max_norm(n, recipe.max_norm)) if limited else None,
         world=world,
@@ -425,12 +430,9 @@ def _class_weights(targets: np.ndarray, classes: int) -> Tensor:
 def _groups(net: nn.Module, recipe: TextRecipe) -> list[dict[str, Any]]:
     if isinstance(net, ContextCNN):
         return _context_groups(net, recipe)
-    table = [p for n, p in net.named_parameters() if n.startswith("table.") and p.requires_grad]
+    table = [p for n, p in net.named_parameters() if n.startswith("table.")]
     rest = [p for n, p in net.named_parameters() if not n.startswith("table.")]
-    return [
-        {"params": rest, "weight_decay": recipe.weight_decay},
-        {"params": table, "weight_decay": 0.0, "scale": recipe.table_rate},
-    ]
+    return [*decayed(rest, recipe.weight_decay), *decayed(table, 0.0, scale=recipe.table_rate)]
 
 
 def _context_groups(net: ContextCNN, recipe: TextRecipe) -> list[dict[str, Any]]:
@@ -439,17 +441,7 @@ def _context_groups(net: ContextCNN, recipe: TextRecipe) -> list[dict[str, Any]]
     groups: list[dict[str, Any]] = []
 
     def add(parameters: Any, scale: float) -> None:
-        kept = [p for p in parameters if p.requires_grad]
-        groups.append(
-            {
-                "params": [p for p in kept if p.ndim > 1],
-                "scale": scale,
-                "weight_decay": recipe.weight_decay,
-            }
-        )
-        groups.append(
-            {"params": [p for p in kept if p.ndim <= 1], "scale": scale, "weight_decay": 0.0}
-        )
+        groups.extend(decayed(parameters, recipe.weight_decay, scale=scale))
 
     for i, layer in enumerate(layers):
         depth = len(layers) - 1 - i
@@ -512,12 +504,14 @@ def fingerprint(
     targets: np.ndarray,
     labels: Sequence[str],
     teacher: np.ndarray | None = None,
+    dev: tuple[Sequence[str], np.ndarray] | None = None,
 ) -> str:
-    """sha256 of all that is learned from: a resumed run must have the same."""
+    """sha256 of all that is learned from or chosen by: a resumed run must have the same."""
     digest = hashlib.sha256()
-    for text in (*labels, *texts):
+    judges, answers = dev if dev is not None else ((), None)
+    for text in (*labels, *texts, *judges):
         digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-    for array in (targets, teacher):
+    for array in (targets, teacher, answers):
         if array is not None:
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
