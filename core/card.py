@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 # A plain file name in the folder itself, or in the app's one shared folder. Nothing else is opened.
 _PLACE = re.compile(r"(?:\.\./shared/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-"""What a label may not hold: an answer is one line on a terminal."""
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+"""What a label may not hold: an answer is one line of UTF-8 on a terminal."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _DTYPE = re.compile(r"(bool|float(16|32|64)|u?int(8|16|32|64))\Z")
 
 
@@ -103,7 +105,16 @@ class Card:
         return sum(entry.bytes for entry in self.files.values())
 
     def to_json(self) -> str:
-        return json.dumps(to_dict(self), ensure_ascii=False, indent=1) + "\n"
+        """The card as JSON; bytes of a file name that are no UTF-8 become U+FFFD."""
+        text = json.dumps(to_dict(self), ensure_ascii=False, indent=1) + "\n"
+        return _SURROGATE.sub("\ufffd", text)
+
+    @property
+    def identity(self) -> str:
+        """sha256 of all that an answer depends on: the files, and how they are used."""
+        used = {name: entry.sha256 for name, entry in self.files.items()}
+        parts = (used, self.net, self.arguments, self.preparation, self.labels, self.aliases)
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def from_json(cls, data: bytes, source: object) -> Card:

@@ -208,6 +208,8 @@ def _show(error: click.ClickException) -> None:
     """click's message on stderr, with what the user typed made harmless."""
     text = io.StringIO()
     error.show(file=text)
+    if isinstance(error, click.NoSuchOption) and not error.possibilities:
+        text.write("An input that begins with a dash stands behind --\n")
     with contextlib.suppress(OSError, ValueError):
         for line in text.getvalue().rstrip("\n").split("\n"):
             print(printable(line, 1000), file=sys.stderr)
@@ -428,6 +430,10 @@ class Writer:
             raise click.UsageError("-o: the name of the file is empty")
         elif os.path.isdir(output) or output.endswith(("/", os.sep)):
             raise click.UsageError(f"-o {output}: is a folder")
+        elif output.lower().endswith((".gz", ".xz", ".bz2", ".zip")):
+            raise click.UsageError(
+                f"-o {output}: is not packed while it is written: leave that out"
+            )
         elif os.path.exists(output) and not os.path.isfile(output):  # a pipe, a device
             self._file = open(output, "wb")  # noqa: SIM115 (closed in close)
         else:
@@ -552,7 +558,7 @@ def command_line(verb: str, inputs: Sequence[str], options: Mapping[str, Any]) -
             continue
         several = value if isinstance(value, list | tuple) else [value]
         for one in several:
-            if one not in (None, False, ""):
+            if one is not None and one is not False and one != "":  # 0 is a value
                 words += [name, shlex.quote(str(one))]
     return " ".join(words)
 

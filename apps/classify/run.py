@@ -93,7 +93,7 @@ def predict_inputs(
         return _one_picture(jobs, output, lambda one: _explained(classifier, one))
     draw = _Drawer(pictures) if pictures is not None else None
     key = {
-        "weights": classifier.card.files["model.safetensors"].sha256,
+        "weights": classifier.card.identity,
         "inputs": state_of([*inputs, files_from]),
         "options": [top, explain, pictures, shard, form],
     }
@@ -288,7 +288,7 @@ def read_inputs(
     if form == "png":
         return _one_picture(jobs, output, lambda one: _boxed(reader, one))
     key = {
-        "weights": reader.card.files["model.safetensors"].sha256,
+        "weights": reader.card.identity,
         "inputs": state_of([*inputs, files_from]),
         "options": [min_confidence, shard, form],
     }

@@ -160,7 +160,7 @@ def predict_inputs(
     if form == "png":
         return _pictures(jobs, predictor, output, top, all_moves=all_moves)
     key = {
-        "weights": predictor.card.files["model.safetensors"].sha256,
+        "weights": predictor.card.identity,
         "inputs": state_of([*inputs, files_from]),
         "options": [move, variation, game, color, top, symmetries, temperature, shard, form],
     }
@@ -646,7 +646,7 @@ def play_match_against(
     card = player.predictor.card
     player.predictor.check_size(size, "--size")
     settings = {
-        "weights": card.files["model.safetensors"].sha256,
+        "weights": card.identity,
         "opponent": opponent,
         "size": size,
         "komi": komi,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,10 @@ class Options:
 
     def typed(self, names: str) -> str | None:
         """The first ``--set`` of one of ``names`` (a regular expression), as it was typed."""
-        return next((x for x in self.settings if re.match(rf"\s*({names})\s*=", x)), None)
+        for setting in self.settings:
+            if re.fullmatch(names, setting.partition("=")[0].strip().replace("-", "_")):
+                return setting
+        return None
 
     def refuse(self, *, encoder: bool) -> None:
         """InputError for options that can't go together."""
@@ -123,6 +127,8 @@ class Options:
              "brings its vectors and units: leave out --vectors and --units"),
             ("--set", self.start is not None and own,
              f"{own}: a net that goes on keeps its vectors and filters"),
+            ("--variant", self.variant and self.start is not None,
+             "is of new nets: one that goes on (--from) keeps its vectors and filters"),
             ("--autotune", self.start is not None and self.autotune,
              "can't be combined with --from"),
             ("--vectors", self.variant == "rand" and any(v != "none" for v in self.vectors),
@@ -194,7 +200,7 @@ def train_on(data: Sequence[str], **given: Any) -> int:
     encoder = weights is not None and weights.card.net == "context-cnn"
     options.refuse(encoder=encoder)
     recipe = options.recipe(device, encoder=encoder)
-    check_replaceable(Path(options.output))
+    check_replaceable(options.output, options.folder)
     teacher = None
     if options.teacher is not None:
         teacher = load(options.teacher, threads=options.threads)
@@ -256,7 +262,12 @@ def train_on(data: Sequence[str], **given: Any) -> int:
             _cross_validate(everything, options.folds, begin, classes, recipe, runs, device, say)
         if options.autotune:
             minutes = options.minutes or 5.0
-            recipe = _tune(parts, begin, classes, recipe, taught, minutes, runs, device, say)
+            search = {k: v for k, v in SEARCH.items() if not options.typed(k)}
+            if options.variant:  # Adadelta finds its rate itself, and the rest is the paper's
+                search = {k: v for k, v in search.items() if k in ("dropout", "widths", "maps")}
+            recipe = _tune(
+                parts, begin, classes, recipe, taught, search, minutes, runs, device, say
+            )
         fitted = _fit(
             parts.train, parts.dev, begin, classes, recipe, runs, device, taught, world,
             resume=options.resume, quiet=options.quiet, tensorboard=options.tensorboard,
@@ -412,7 +423,7 @@ def _cross_validate(
     smallest = min(sum(c in row for row in data.labels) for c in classes)
     if smallest < parts:
         say(f"warning: a class has {smallest} texts, fewer than {parts} folds")
-    numbers = corpus.folds(data.labels, parts, recipe.seed)
+    numbers = corpus.folds(data.labels, parts, recipe.seed, texts=data.texts)
     found = []
     for k in range(parts):
         test = data.take(np.nonzero(numbers == k)[0].tolist())
@@ -438,12 +449,13 @@ def _tune(
     classes: tuple[str, ...],
     recipe: TextRecipe,
     taught: Lesson | None,
+    search: Mapping[str, tuple[str, ...]],
     minutes: float,
     runs: Path,
     device: str,
     say: Any,
 ) -> TextRecipe:
-    """Random search over SEARCH on dev until the time is used; the given recipe is the first try.
+    """Random search over ``search`` on dev until the time is used; the given recipe comes first.
 
     Random search covers few important settings better than a grid (Bergstra and Bengio 2012).
     """
@@ -462,7 +474,7 @@ def _tune(
         if value > best_score:
             best, best_score = candidate, value
             say(f"try {tries}: dev accuracy {value:.4f} with {names}")
-        chosen = [f"{n}={rng.choice(options)}" for n, options in SEARCH.items()]
+        chosen = [f"{n}={rng.choice(options)}" for n, options in search.items()]
         candidate, names = recipe.updated(*chosen), " ".join(chosen)
     say(f"{tries} tries, best dev accuracy {best_score:.4f}")
     return best
@@ -500,23 +512,28 @@ def _finish(
         what=f"{len(fitted.labels)} classes, trained on {name}"[:100],
         licence="; ".join(dict.fromkeys([licence, *(s.licence for s in begin.sources)])),
         sources=(Source(name, licence, sha256, len(parts.train), "training data"), *begin.sources),
+        aliases={k: v for k, v in begin.aliases.items() if v in fitted.labels},
         command=options.line(),
         limits="Answers with one of its labels, whatever the text; see --min-confidence.",
     )
     save(fitted, folder, card)
     written = load(folder.absolute())  # its name may be a tag's
     found = []
-    for split, data in (("dev", parts.dev), ("test", parts.test)):
+    for split, data, file in (
+        ("dev", parts.dev, options.dev), ("test", parts.test, options.test)
+    ):  # fmt: skip
         if not len(data):
             continue
+        of, digest = (name, sha256) if file is None else (Path(file).name, data.sha256)
         scores = scores_of(written, data)
         n = len(data)
-        majority = max(sum(c in row for row in data.labels) for c in fitted.labels) / n
+        majority = Counter(frozenset(row) for row in data.labels).most_common(1)[0][1] / n
         values = {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1,
                   "calibration_error": scores.calibration_error, "majority": majority}  # fmt: skip
-        found += [Metric(k, round(v, 6), name, split, n, sha256) for k, v in values.items()]
+        found += [Metric(k, round(v, 6), of, split, n, digest) for k, v in values.items()]
         if split == "test":
-            say(f"\ntest ({n:,} texts, majority class {majority:.4f})\n{scores}")
+            most = "commonest labels" if fitted.several else "majority class"
+            say(f"\ntest ({n:,} texts, {most} {majority:.4f})\n{scores}")
     final = dataclasses.replace(written.card, metrics=tuple(found))
     write_bytes(folder / "card.json", final.to_json().encode())
     curve = line_chart(

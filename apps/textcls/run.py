@@ -59,9 +59,9 @@ def predict_inputs(
         explain=explain or form == "html",
     )
     key = {
-        "weights": predictor.card.files["model.safetensors"].sha256,
+        "weights": predictor.card.identity,
         "inputs": state_of(inputs),
-        "options": [as_text, encoding, min_confidence, explain, shard, form],
+        "options": [as_text, encoding, max_line_bytes, min_confidence, explain, shard, form],
     }
     writer = Writer(output, resume=resume, key=key, inputs=inputs)
     page = form == "html"
@@ -214,7 +214,7 @@ def evaluate_on(
         if not note.endswith("text from 'text', label from 'label'"):  # nothing was guessed
             warn(note)
     names = sorted({s for s in data.splits if s})
-    if names and split is None and len(names) > 1:
+    if names and split is None and (len(names) > 1 or not all(data.splits)):
         raise InputError("--split", f"which part? the data has {', '.join(names)}")
     if split is not None:
         if split not in names:

@@ -262,9 +262,9 @@ def test_the_output_is_never_the_input_nor_that_of_a_changed_one(tmp_path: Path)
     assert out.returncode == 0
     # as a killed run leaves it: the record of the file as it was
     key = {
-        "weights": load().card.files["model.safetensors"].sha256,
+        "weights": load().card.identity,
         "inputs": state_of([str(texts)]),
-        "options": [False, None, 0.0, False, None, "text"],
+        "options": [False, None, None, 0.0, False, None, "text"],
     }
     for text, code in (("good\nbad\n", 0), ("good\nbad\nmore\n", 1)):
         (tmp_path / "again.part").write_text("")
@@ -353,7 +353,7 @@ def test_a_student_learns_what_its_teacher_answers(trained: Path, tmp_path: Path
     assert "--teacher: textcls/question knows ABBR, DESC" in done.stderr
     done = cnnapps(*train[:-1], "--new-texts", "9")
     assert done.returncode == 1 and "--new-texts: are labelled by a teacher" in done.stderr
-    done = cnnapps(*train, trained, "--set", "epochs=0.5", "--set", "bottleneck=0")
+    done = cnnapps(*train, trained, "--set", "epochs=0.5")
     assert done.returncode == 0, done.stderr
     assert re.search(r"labelled [12][0-9],[0-9]{3} new texts", done.stdout)
     predictor, teacher = load(str(folder)), load(str(trained))
@@ -505,6 +505,12 @@ def test_from_knows_other_names_of_its_labels(tmp_path: Path) -> None:
     assert out.returncode == 0, out.stderr
     card = json.loads((tmp_path / "w" / "card.json").read_text(encoding="utf-8"))
     assert card["labels"] == ["negative", "positive"]
+    assert card["aliases"] == {"0": "negative", "1": "positive"}
+    out = cnnapps("evaluate", path, "--weights", tmp_path / "w")
+    assert out.returncode == 0, out.stderr
+    out = cnnapps("train", path, "--teacher", tmp_path / "w", "--new-texts", "9", *SMALL,
+                  "-o", tmp_path / "w2")  # fmt: skip
+    assert out.returncode == 0, out.stderr
 
 
 @pytest.mark.parametrize(
@@ -523,6 +529,8 @@ def test_from_knows_other_names_of_its_labels(tmp_path: Path) -> None:
         (("--units", "characters", "--vectors", "v.vec"), "--vectors: are of words"),
         (("--variant", "rand", "--vectors", "v.vec"), "the variant rand starts at random"),
         (("--resume", "--folds", "3"), "--resume: goes on with one training"),
+        (("--from", "question", "--variant", "static"), "--variant: is of new nets"),
+        (("--from", "question", "--set", "vector-length=2"), "keeps its vectors and filters"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_training(
@@ -531,6 +539,129 @@ def test_what_makes_no_sense_is_refused_before_training(
     out = cnnapps("train", "-o", tmp_path / "w", *options)
     assert out.returncode in (1, 2) and reason in out.stderr, out.stderr
     assert "internal error" not in out.stderr and not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("run", ["w", "w/run", "link/run"])
+def test_a_run_is_not_kept_where_the_weights_go(tmp_path: Path, run: str) -> None:
+    (tmp_path / "link").symlink_to("w")
+    out = cnnapps("train", "-o", "w", "--run", run, cwd=tmp_path)
+    assert out.returncode == 1 and "the run can't be kept in w" in out.stderr
+    assert not (tmp_path / "w").exists()
+
+
+def test_names_and_labels_that_are_no_utf_8_reach_the_card(tmp_path: Path) -> None:
+    data = tmp_path / "a\udcff.jsonl"
+    lines = [json.dumps({"text": f"{w} film {i}", "label": y + "\ud83d"})
+             for i in range(60) for w, y in [TONES[i % 2]]]  # fmt: skip
+    data.write_text("\n".join(lines), encoding="utf-8")
+    out = cnnapps("train", data, "-o", tmp_path / "w", *SMALL)
+    assert out.returncode == 0, out.stderr
+    card = load(str(tmp_path / "w")).card
+    assert card.labels == ("neg", "pos") and card.sources[0].name == "a\ufffd.jsonl"
+
+
+def test_a_measured_file_is_named(tmp_path: Path) -> None:
+    data, test = reviews(tmp_path / "r.csv"), reviews(tmp_path / "t.csv", 20)
+    out = cnnapps("train", data, "--test", test, "-o", tmp_path / "w", *SMALL)
+    assert out.returncode == 0, out.stderr
+    seen = {(m.split, m.data, m.sha256, m.n) for m in load(str(tmp_path / "w")).card.metrics}
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (data, test)]
+    assert seen == {("dev", "r.csv", hashes[0], 7), ("test", "t.csv", hashes[1], 20)}
+
+
+def test_a_stopped_run_is_not_forgotten_in_silence(tmp_path: Path) -> None:
+    data = reviews(tmp_path / "r.csv")
+    loud = [*SMALL[:-1], "--run", tmp_path / "run", "-o", tmp_path / "w"]
+    out = cnnapps("train", data, *loud, "--resume")
+    assert out.returncode == 0 and "there is no run to go on with" in out.stderr
+    out = cnnapps("train", data, *loud)
+    assert out.returncode == 0 and "begun again" not in out.stderr  # it had come to its end
+    log = tmp_path / "run" / "metrics.jsonl"
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    assert json.loads(lines[-1])["reason"] == "finished"
+    log.write_text("".join(lines[:-1]), encoding="utf-8")
+    out = cnnapps("train", data, *loud)
+    assert "of a run that was stopped, begun again (--resume goes on with it)" in out.stderr
+
+
+def test_a_run_goes_on_with_the_dev_part_that_chose(tmp_path: Path) -> None:
+    data = reviews(tmp_path / "r.csv")
+    for name, n in (("one.csv", 20), ("two.csv", 24)):
+        reviews(tmp_path / name, n)
+    where = ("-o", tmp_path / "w", *SMALL)
+    assert cnnapps("train", data, "--dev", tmp_path / "one.csv", *where).returncode == 0
+    out = cnnapps("train", data, "--dev", tmp_path / "two.csv", *where, "--resume")
+    assert out.returncode == 1 and "other data" in out.stderr, out.stderr
+
+
+def test_a_run_goes_on_with_the_same_weights_only(tmp_path: Path) -> None:
+    lines, part = tmp_path / "in.txt", tmp_path / "out.jsonl.part"
+    lines.write_text("good film\n" * 5, encoding="utf-8")
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "weights" / "textcls" / "question", other)
+    command = (lines, "-o", tmp_path / "out.jsonl", "--resume", "--weights", other)
+    key = {
+        "weights": load(str(other)).card.identity,
+        "inputs": state_of([str(lines)]),
+        "options": [False, None, None, 0.0, False, None, "json"],
+    }
+    note = json.dumps({"run": key}) + "\n[2, 4, 0]\n"
+    part.write_text("a\nb\n", encoding="utf-8")
+    Path(f"{part}.json").write_text(note, encoding="utf-8")
+    card = json.loads((other / "card.json").read_text(encoding="utf-8"))
+    card["preparation"]["temperature"] *= 2  # the same tensors answer otherwise
+    (other / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    out = cnnapps(*command)
+    assert out.returncode == 1 and "belongs to another run" in out.stderr, out.stderr
+    card["preparation"]["temperature"] /= 2
+    (other / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    assert cnnapps(*command).returncode == 0
+    assert (tmp_path / "out.jsonl").read_text(encoding="utf-8").startswith("a\nb\n{")
+
+
+def test_one_named_part_among_blank_ones_is_asked_for(tmp_path: Path) -> None:
+    data = tmp_path / "d.csv"
+    rows = [("good,positive,test", 5), ("bad,negative,", 9)]
+    data.write_text("text,label,split\n" + "".join(f"{r}\n" * n for r, n in rows))
+    out = cnnapps("evaluate", data)
+    assert out.returncode == 1 and "which part? the data has test" in out.stderr
+    assert "on 5 texts" in cnnapps("evaluate", data, "--split", "test").stdout
+
+
+def test_the_majority_of_several_labels_is_the_commonest_answer(tmp_path: Path) -> None:
+    test = reviews(tmp_path / "t.csv", 20)
+    test.write_text(test.read_text().replace(",pos", ",a;b").replace(",neg", ",a;c"))
+    data = tmp_path / "r.csv"
+    data.write_text(test.read_text() * 3)
+    out = cnnapps("train", data, "--test", test, "--label-separator", ";", "-o", tmp_path / "w",
+                  *SMALL)  # fmt: skip
+    assert "test (20 texts, commonest labels 0.5000)" in out.stdout, out.stderr
+
+
+def test_packed_outputs_are_refused(tmp_path: Path) -> None:
+    out = cnnapps("a fine film", "-o", tmp_path / "x.jsonl.gz")
+    assert out.returncode == 2 and "is not packed while it is written" in out.stderr
+    out = cnnapps("-1 would not buy")
+    assert out.returncode == 2 and "stands behind --" in out.stderr
+    assert cnnapps("--", "-1 would not buy").returncode == 0
+
+
+def test_an_export_of_nan_is_refused(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / "w"
+    shutil.copytree(ROOT / "weights" / "textcls" / "question", folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["output.bias"][0] = np.nan
+    save_file(tensors, folder / "model.safetensors")
+    data = (folder / "model.safetensors").read_bytes()
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    entry = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    card["files"]["model.safetensors"] = entry
+    (folder / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    out = cnnapps("export", "--weights", folder, "-o", tmp_path / "m.onnx")
+    assert out.returncode == 1 and "differ by nan" in out.stderr
+    assert not (tmp_path / "m.onnx").exists()
 
 
 def test_a_verb_behind_options_is_no_sentence(tmp_path: Path) -> None:

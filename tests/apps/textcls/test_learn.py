@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from cnnapps.apps.textcls import learn
 from cnnapps.apps.textcls.data import Dataset, read_dataset, separator_of
-from cnnapps.apps.textcls.learn import SAMPLE, Options, Parts, _leaks, _parts
+from cnnapps.apps.textcls.learn import SAMPLE, SEARCH, Options, Parts, _leaks, _parts
 from cnnapps.apps.textcls.start import start_of
 from cnnapps.apps.textcls.train import VECTOR_LENGTH, TextRecipe, paper
 from cnnapps.core.card import Card, Source
@@ -53,6 +56,7 @@ TRAIN = "cnnapps textcls train reviews.tsv"
         (f"{TRAIN} --seed 3 -o w", {"seed": 3}, False),
         (f"{TRAIN} -o w", {"seed": 3}, True),
         (f"{TRAIN} --seed 3 -o w", {}, True),
+        (f"{TRAIN} --seed 0 -o w", {}, True),
         (f"{TRAIN} --test other.tsv -o w", {}, True),  # no part of these was held back
         ("python -m cnnapps.apps.textcls.ship quality", {}, True),
         (f"{TRAIN} -o w", {"folds": 5}, True),
@@ -63,6 +67,31 @@ def test_weights_that_may_know_the_test_part_are_told(
     sample: Dataset, command: str, changes: dict[str, object], known: bool
 ) -> None:
     assert bool(warnings(sample, command, **changes)) == known
+
+
+def test_a_card_names_every_option_that_was_given() -> None:
+    line = dataclasses.replace(OPTIONS, seed=0, new_texts=0, teacher="w").line()
+    assert "--seed 0" in line and "--new-texts 0" in line
+
+
+def test_tuning_leaves_alone_what_was_set(
+    sample: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+
+    def tune(*given: Any) -> TextRecipe:
+        seen.append(set(given[5]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(learn, "_tune", tune)
+    options = {f.name: getattr(OPTIONS, f.name) for f in dataclasses.fields(OPTIONS)}
+    options |= {"autotune": True, "vectors": ("none",), "output": str(tmp_path / "w")}
+    data = options.pop("data")
+    for more in ({"settings": ("lr=1e-4", "word-dropout=0.3")}, {"variant": "static"}):
+        with pytest.raises(KeyboardInterrupt):
+            learn.train_on(data, **{**options, **more})
+    assert seen[0] == set(SEARCH) - {"lr", "word_dropout"}
+    assert seen[1] == {"dropout", "widths", "maps"}
 
 
 def test_only_a_named_test_part_is_the_same_by_every_seed(sample: Dataset) -> None:
