@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import io
 import json
 import re
@@ -90,8 +92,18 @@ class Split:
     sentences: int
 
 
+@functools.cache
+def _read(name: str, folder: Path) -> Dataset:
+    return read_set(name, folder)
+
+
+@functools.cache
+def _phrases(folder: Path) -> list[tuple[str, int]]:
+    return phrases(folder / "sst.trees.train.txt.xz")
+
+
 def split_of(data: Dataset, name: str, fold: int, folder: Path) -> Split:
-    """The parts of one fold. InputError if a test text of another set's kind is trained on."""
+    """The parts of one fold, with the treebank's phrases on SST."""
     labels = data.classes()
     if any(s == "cv0" for s in data.splits):
         test = data.where(f"cv{fold}")
@@ -101,7 +113,7 @@ def split_of(data: Dataset, name: str, fold: int, folder: Path) -> Split:
         test, dev, train = data.where("test"), data.where("dev"), data.where("train")
     texts, targets = train.texts, train.targets(labels)
     if name.startswith("sst"):
-        found = phrases(folder / "sst.trees.train.txt.xz")
+        found = _phrases(folder)
         if name == "sst2":
             found = [(t, int(y > 2)) for t, y in found if y != 2]
         texts = [*texts, *(t for t, _ in found)]
@@ -126,13 +138,13 @@ RELATED = {
 
 def refuse_leaks(name: str, training: Sequence[str], folder: Path) -> None:
     """InputError when texts of a related set, that are not of this set, are trained on."""
-    own = {normalise(t) for t in read_set(name, folder).texts}
+    own = {normalise(t) for t in _read(name, folder).texts}
     if name.startswith("sst"):  # its phrases and neutral sentences are its own as well
-        own |= {normalise(t) for t, _ in phrases(folder / "sst.trees.train.txt.xz")}
+        own |= {normalise(t) for t, _ in _phrases(folder)}
     for other in RELATED.get(name, ()):
         if not (folder / f"{other}.tsv.xz").is_file():
             continue
-        foreign = [t for t in read_set(other, folder).texts if normalise(t) not in own]
+        foreign = [t for t in _read(other, folder).texts if normalise(t) not in own]
         long = [t for t in foreign if len(t.split()) > 8]
         leaked = overlap(long, training)
         if leaked:
@@ -301,6 +313,8 @@ def _teacher(cell: Cell, split: Split, seed: int, folders: Sequence[str],
     """The quality net of the cell's fold, with as many new texts as the cell's lever has."""
     made = MORE if lever_of(cell) == "more" else MADE
     name = f"{cell.set}-{cell.fold}-{seed}" + (f"-{made}" if made != MADE else "")
+    if settings:  # those of --set are for the quality net alone, and teach nobody
+        name += "-" + hashlib.sha256("\n".join(settings).encode()).hexdigest()[:12]
     return quality_net(split, folders, seed, settings, run, keep / f"{name}.npz", made=made)
 
 
@@ -498,14 +512,14 @@ def run(
     numbers = _numbers(seeds, "--seeds", 0, 2**31 - 1)
     out, folder = Path(output), Path(data)
     (out / "cells").mkdir(parents=True, exist_ok=True)
-    loaded: dict[str, Dataset] = {}
     skipped: set[str] = set()
     for cell in cells_of(chosen, systems, folds, numbers):
         path = out / "cells" / f"{cell.name}.json"
+        if path.is_file() and _settings_of(path) not in ([*settings], None):
+            raise InputError("--set", f"{path} was made with other settings: give another --output")
         if path.is_file() or cell.system in skipped:
             continue
-        whole = loaded.setdefault(cell.set, read_set(cell.set, folder))
-        split = split_of(whole, cell.set, cell.fold, folder)
+        split = split_of(_read(cell.set, folder), cell.set, cell.fold, folder)
         refuse_leaks(cell.set, _with_dev(split)[0], folder)
         begun, cpu = time.monotonic(), time.process_time()
         try:
@@ -541,6 +555,13 @@ def run(
     if table:
         write_bytes(table, text.encode())
     return 0
+
+
+def _settings_of(path: Path) -> list[str] | None:
+    """The ``--set`` of a cell; None where it can't be read."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return [*json.loads(path.read_text(encoding="utf-8"))["settings"]]
+    return None
 
 
 def _answers(
