@@ -7,9 +7,11 @@ training texts alone they bring little; new texts, made from the old ones, bring
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
+import re
 import time
 import zipfile
 from collections.abc import Sequence
@@ -19,11 +21,12 @@ import numpy as np
 
 from cnnapps.apps.textcls.data import normalise
 from cnnapps.apps.textcls.predict import TextPredictor
+from cnnapps.apps.textcls.tokens import guess_kind
 from cnnapps.core.errors import InputError, printable
 from cnnapps.core.files import write_bytes
 from cnnapps.core.progress import Progress
 
-__all__ = ["Lesson", "lesson", "mixed"]
+__all__ = ["Lesson", "clauses", "lesson", "mixed"]
 
 MADE, TIMES = 40_000, 20
 """New texts at most, and at most so many times the training texts, where nobody says how many."""
@@ -43,6 +46,26 @@ def mixed(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
         else:
             made = [w for w in a if rng.random() > 0.15] or a[:1]
         out.append(" ".join(made))
+    return out
+
+
+_CLAUSE = re.compile(r"(?<=[，。！？；、,.!?;~\s])")
+
+
+def clauses(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
+    """New texts where no spaces stand between words: one to three clauses in a row of one text, or
+    a clause of one and one of another.
+    """
+    cut = [[c for c in _CLAUSE.split(t) if c.strip()] or [t] for t in texts]
+    out = []
+    for _ in range(n):
+        one, other = (cut[i] for i in rng.integers(0, len(cut), 2))
+        if rng.random() < 0.6:
+            length = int(rng.integers(1, 4))
+            start = int(rng.integers(0, max(1, len(one) - length + 1)))
+            out.append("".join(one[start : start + length]))
+        else:
+            out.append(one[rng.integers(len(one))] + other[rng.integers(len(other))])
     return out
 
 
@@ -92,7 +115,10 @@ def lesson(
     rng = np.random.default_rng((seed, 40))
     old = {normalise(t) for t in (*texts, *unseen)}
     n = min(MADE, TIMES * len(texts)) if new is None else new
-    made = [t for t in dict.fromkeys(mixed(texts, n, rng)) if normalise(t) not in old]
+    mix = mixed
+    with contextlib.suppress(InputError):  # no letters: nothing says that spaces are lacking
+        mix = mixed if guess_kind(texts) == "words" else clauses
+    made = [t for t in dict.fromkeys(mix(texts, n, rng)) if normalise(t) not in old]
     p = _answers(teacher, [*texts, *made], keep, quiet=quiet)[:, columns]
     if several:
         guessed = p[len(texts) :] >= teacher.thresholds[columns]
@@ -107,7 +133,7 @@ def _answers(
     teacher: TextPredictor, texts: Sequence[str], keep: Path | None, *, quiet: bool
 ) -> np.ndarray:
     """(n, labels of the teacher) probabilities; those that ``keep`` has of this task are taken."""
-    digest = hashlib.sha256(teacher.card.files["model.safetensors"].sha256.encode())
+    digest = hashlib.sha256(teacher.card.identity.encode())
     for text in texts:
         digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
     task = digest.hexdigest()

@@ -50,7 +50,8 @@ class Scores:
         counts = self.confusion["counts"]
         if counts and len(names) <= 12:
             lines += ["", "confusion (row = truth, column = answer)"]
-            cell = max(7, len(str(max(map(max, counts)))) + 2)
+            unlike = (k for k in range(6, 21) if len({n[:k] for n in names}) == len(names))
+            cell = max(next(unlike, 20) + 1, len(str(max(map(max, counts)))) + 2)
             lines.append(" " * width + "".join(f"{n[: cell - 1]:>{cell}}" for n in names))
             for name, row in zip(names, counts, strict=True):
                 lines.append(f"{name[:20]:<{width}}" + "".join(f"{v:>{cell}}" for v in row))

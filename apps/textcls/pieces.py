@@ -29,7 +29,8 @@ LONGEST = 100
 _BASIC = re.compile(
     rf"[^\W_]+|(?i:{SMILEY})|[^\w\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff{TONES}]|_"
 )
-_CJK = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]")
+_IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
+_CJK = re.compile(f"[{_IDEOGRAPHS}]|[^{_IDEOGRAPHS}]+")  # each of them is a word
 _BRACKETS = {"lrb": "(", "rrb": ")", "lsb": "[", "rsb": "]", "lcb": "{", "rcb": "}"}
 _MEMORY = 100_000
 
@@ -98,13 +99,13 @@ def _words(text: str) -> list[Token]:
         if said := in_words(match[0].lower()):  # a smiley or emoji; few are pieces
             out += [Token(word, match.start(), match.end()) for word in said]
             continue
-        word = _plain(match[0])
-        if word.isascii() or not _CJK.search(word):
-            if word:
-                out.append(Token(word, match.start(), match.end()))
-        else:
-            out += [Token(_plain(c), match.start() + i, match.start() + i + 1)
-                    for i, c in enumerate(match[0]) if _plain(c)]  # fmt: skip
+        if match[0].isascii():
+            out.append(Token(match[0].lower(), match.start(), match.end()))
+            continue
+        for part in _CJK.finditer(match[0]):
+            if word := _plain(part[0]):
+                start, end = part.span()
+                out.append(Token(word, match.start() + start, match.start() + end))
     return _undo_treebank(out) if len(out) > 2 else out
 
 

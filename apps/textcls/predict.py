@@ -253,7 +253,8 @@ class TextPredictor:
         windows = self._windows(ids, label)
         found: dict[tuple[int, int], float] = {}
         for start, end, value in windows:
-            key = (tokens[start].start, max(t.end for t in tokens[start:end]))
+            first = tokens[start].start  # the frame of a piece of a long text has no width
+            key = (first, max((t.end for t in tokens[start:end]), default=first))
             found[key] = found.get(key, 0.0) + value
         bias = float(self._tensors["output.bias"][label])
         if self._grams is not None:  # n-grams of characters add theirs
@@ -279,17 +280,17 @@ class TextPredictor:
     def _windows(self, ids: list[int], label: int) -> Iterator[tuple[int, int, float]]:
         """(first unit, one past the last, share of the logit) for every filter that answers."""
         t = self._tensors
-        blocks = list(self._inputs(ids))
+        rows = list(self._inputs(ids))
         at = 0
         for k, h in enumerate(self.widths):
             weight = t[f"filters.{k}.conv.weight"].astype(np.float32)  # (maps, dimensions, h)
             bias = t[f"filters.{k}.conv.bias"].astype(np.float32)
             best = np.full(len(bias), -np.inf, dtype=np.float32)
             where = np.zeros((len(bias), 2), dtype=np.int64)
-            for x, offset in blocks:
+            for x, offset, low, high in rows:
                 value, window = _strongest(x, weight, bias)
                 # a window may reach past the text: its n-gram is the part inside
-                span = np.stack([np.maximum(0, window - h + 1), np.minimum(len(x), window + 1)], 1)
+                span = np.stack([window - h + 1, window + 1], 1).clip(low, high)
                 better = value > best
                 best = np.where(better, value, best)
                 where = np.where(better[:, None], span + offset, where)
@@ -299,17 +300,19 @@ class TextPredictor:
             for f in np.nonzero(share)[0]:
                 yield int(where[f, 0]), int(where[f, 1]), float(share[f])
 
-    def _inputs(self, ids: list[int]) -> Iterator[tuple[np.ndarray, int]]:
-        """What the filters see: (units, dimensions) vectors and the number of the first unit."""
+    def _inputs(self, ids: list[int]) -> Iterator[tuple[np.ndarray, int, int, int]]:
+        """What the filters see: (rows, dimensions) vectors, the unit's number of row 0, and which
+        rows are units: first and one past the last (pieces of a long text are framed besides).
+        """
         t = self._tensors
         if not self._contextual:
             scale = t["table.scale"][ids].astype(np.float32)
-            yield t["table.codes"][ids].astype(np.float32) * scale, 0
+            yield t["table.codes"][ids].astype(np.float32) * scale, 0, 0, len(ids)
             return
         offset = 0
         for units, first, last in self._pieces(ids):
             context = self._run([(0, units, first, last)])["context"][0]
-            yield context, offset
+            yield context, offset, 1 - first, len(context) - 1 + last
             offset += CONTEXT_PIECE - 2 - CONTEXT_OVERLAP
 
 

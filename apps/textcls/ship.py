@@ -13,7 +13,6 @@ import dataclasses
 import hashlib
 import io
 import pickletools
-import re
 import tarfile
 import zipfile
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ import torch
 
 from cnnapps.apps.textcls import minilm
 from cnnapps.apps.textcls.data import Dataset, normalise, overlap, phrases, read_set
-from cnnapps.apps.textcls.distil import mixed
+from cnnapps.apps.textcls.distil import clauses, mixed
 from cnnapps.apps.textcls.evaluate import fit_temperature
 from cnnapps.apps.textcls.grams import fit_grams
 from cnnapps.apps.textcls.predict import load, softmax
@@ -386,24 +385,6 @@ def _word_lists(place: Place) -> list[tuple[str, int]]:
     return [(word, min(labels)) for word, labels in found.items() if len(labels) == 1]
 
 
-_CLAUSE = re.compile(r"(?<=[，。！？；,.!?;~ ])")
-
-
-def _clauses(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
-    """Parts of reviews: one to three clauses in a row, or a clause of one and one of another."""
-    cut = [[c for c in _CLAUSE.split(t) if c.strip()] or [t] for t in texts]
-    out = []
-    for _ in range(n):
-        one, other = (cut[i] for i in rng.integers(0, len(cut), 2))
-        if rng.random() < 0.6:
-            length = int(rng.integers(1, 4))
-            start = int(rng.integers(0, max(1, len(one) - length + 1)))
-            out.append("".join(one[start : start + length]))
-        else:
-            out.append(one[rng.integers(len(one))] + other[rng.integers(len(other))])
-    return out
-
-
 def _ngram_teacher(
     texts: Sequence[str],
     targets: np.ndarray,
@@ -434,7 +415,7 @@ def _ngram_teacher(
         model.fit(count.fit_transform(own), labels, sample_weight=weight)
         unseen = [texts[i] for i in rest]
         margins[rest] = model.decision_function(count.transform(unseen))
-        more = _clauses(unseen, made // 3, rng)
+        more = clauses(unseen, made // 3, rng)
         new += more
         new_margins.append(model.decision_function(count.transform(more)))
     scale = fit_temperature(np.stack([-margins / 2, margins / 2], 1), targets)

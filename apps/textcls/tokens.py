@@ -265,7 +265,7 @@ def _forms(token: str) -> Iterable[str]:
         yield digits
         yield digits[:1] + "0" * (len(digits) - 1)
         yield "0"
-    if token and not token[-1].isalnum():
+    if token and not any(map(str.isalnum, token)):
         yield token[-1]
 
 
@@ -576,5 +576,5 @@ def guess_kind(texts: Iterable[str], *, sample: int = 1_000) -> str:
         letters += sum(map(str.isalpha, head))
         found += len(unspaced.findall(head))
     if letters == 0:
-        raise InputError("texts", "no letters in the first texts")
+        raise InputError("texts", "no letters in the first texts; try --units characters")
     return "sentencepiece" if found > letters / 2 else "words"

@@ -40,6 +40,14 @@ def test_as_many_new_texts_as_are_asked_for(texts: list[str], weights: Path) -> 
     assert TIMES * 40 < len(more.texts) - 40 <= 1500
 
 
+def test_new_texts_where_no_spaces_stand_between_words(weights: Path) -> None:
+    reviews = [f"第{i}天收到，外观不错，就是太贵了。" for i in range(40)]
+    got = lesson(load(str(weights)), reviews, TARGETS, LABELS, new=60, seed=1)
+    new = got.texts[40:]
+    assert len(new) > 20 and all(t and set(t) <= set("".join(reviews)) for t in new)
+    assert any(len(t) < len(reviews[0]) for t in new)
+
+
 def test_texts_that_judge_are_not_made(texts: list[str], weights: Path) -> None:
     teacher = load(str(weights))
     first = lesson(teacher, texts[:40], TARGETS, LABELS, seed=1).texts[40:]

@@ -100,3 +100,10 @@ def test_of_two_nets_that_tie_the_surer_one_is_better() -> None:
     wrong = np.array([[9.0, 0], [0, 9], [9, 0]])
     scores = [judge_of(z, targets)["score"] for z in (wrong, weak, strong)]
     assert scores == sorted(scores) and len(set(scores)) == 3
+
+
+def test_columns_of_the_confusion_can_be_told_apart() -> None:
+    labels = ("customer_account", "customer_billing")
+    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
+    head = str(score(p, np.array([0, 1, 1]), labels)).split("truth, column = answer)\n")[1]
+    assert head.split("\n")[0].split() == ["customer_a", "customer_b"]

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -131,19 +132,21 @@ def test_killed_run_resumes_to_the_same_file(
     weights: Path, tmp_path: Path, texts: list[str]
 ) -> None:
     source, target = tmp_path / "in.txt", tmp_path / "out.jsonl"
-    source.write_text("\n".join(texts * 30) + "\n", encoding="utf-8")
+    source.write_text("\n".join(texts * 60) + "\n", encoding="utf-8")
     whole = run(weights, str(source), "--json").stdout
     command = [sys.executable, "-m", "cnnapps", "textcls", "--weights", str(weights), str(source)]
     command += ["-o", str(target), "--batch", "100"]
     part = tmp_path / "out.jsonl.part"
-    for wait in (0.5, 0.8):
+    done = 0
+    for _ in range(2):  # killed when it has written something, and again when it has gone on
         process = subprocess.Popen([*command, "--resume"])
-        try:
-            process.wait(timeout=wait)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            assert not target.exists()
+        while not part.exists() or part.stat().st_size <= done:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+        done = part.stat().st_size
+        assert not target.exists() and done < len(whole)
     subprocess.run([*command, "--resume"], check=True)
     assert target.read_bytes() == whole
     assert not part.exists()
@@ -187,3 +190,41 @@ def test_a_pipe_is_answered_line_by_line(weights: Path) -> None:
             assert process.stdout.readline().count(b"\t") == 1
         process.stdin.close()
         assert process.wait(timeout=60) == 0
+
+
+def test_pieces_of_a_long_text_are_framed_and_their_frames_explain_nothing() -> None:
+    predictor = load("sentiment-quality", explain=True)
+    text = "a long and dull film , but the end was lovely . " * 40
+    ids, places = predictor._units.spans(text)
+    seen: set[int] = set()
+    rows = predictor._inputs(ids)
+    for (units, _, _), (x, offset, low, high) in zip(predictor._pieces(ids), rows, strict=True):
+        assert len(units) == len(x) and units[low:high] == ids[offset + low : offset + high]
+        assert (units[0], units[-1]) == (ids[0], ids[-1])
+        seen |= set(range(offset + low, offset + high))
+    assert seen == set(range(len(ids))) and len(ids) > 400
+    result = predictor(text)
+    assert result.bias is not None and result.contributions
+    total = math.fsum([result.bias, *(c.value for c in result.contributions)])
+    label = predictor.card.labels.index(str(result.explained))
+    assert total == pytest.approx(predictor.logits([text])[0][label], abs=2e-3)
+    widest = max(p.end for p in places[-4:]) - places[-4].start + 20
+    assert all(c.end - c.start <= widest for c in result.contributions)
+
+
+def test_a_text_that_is_cut_keeps_its_frame() -> None:
+    from cnnapps.apps.textcls.train import encode
+
+    units = load("sentiment-quality")._units
+    ids = units.ids("a long and dull film , but the end was lovely")
+    assert encode(units, ["a long and dull film , but the end was lovely"], 6)[0].tolist() == [
+        *ids[:5],
+        ids[-1],
+    ]
+
+
+def test_only_ideographs_are_words_of_their_own() -> None:
+    units = load("sentiment-quality")._units
+    ids, places = units.spans("iPhone手机 good")
+    assert [(p.start, p.end) for p in places] == [(0, 0), (0, 6), (6, 7), (7, 8), (9, 13), (13, 13)]
+    assert ids[1] == units.ids("iphone")[1]

@@ -104,7 +104,7 @@ def test_spans_point_into_the_text_as_given() -> None:
 
 
 KNOWN = {"so", "laugh", "out", "loud", "cafe", "2000", "7", "!", "0", "film", "good", "happy"}
-KNOWN |= {"sad", "love", "board"}
+KNOWN |= {"sad", "love", "board", ">", "."}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,8 @@ KNOWN |= {"sad", "love", "board"}
         ("99", ["0"]),
         ("a777", []),
         ("!!!", ["!"]),
+        ("<url>", []),  # no row of marks
+        ("q.x.", []),
         ("laugh-out-looud", ["laugh", "out"]),
         ("laugh-out-loooud", ["laugh", "out", "loud"]),
         ("good/film", ["good", "film"]),
