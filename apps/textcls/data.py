@@ -323,6 +323,11 @@ def _parse_json(
     for number, item in objects:
         if not isinstance(item, dict):
             raise InputError(f"{name}:{number}", "is not an object with a text and a label")
+    if len(objects) == 1:
+        inside = [k for k, v in objects[0][1].items() if isinstance(v, list) and len(v) > 1]
+        for key in inside:
+            if all(isinstance(x, dict) for x in objects[0][1][key]):
+                raise InputError(name, f"is one object: its list {key!r} alone would hold texts")
     header = list(dict.fromkeys(key for _, item in objects for key in item))
     at_text, at_label = _choose(name, header, columns, notes)
     at_split = next((key for key in header if key.strip().lower() == "split"), None)

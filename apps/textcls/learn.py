@@ -318,6 +318,13 @@ def _check_classes(parts: Parts, classes: tuple[str, ...]) -> None:
 def _hint(data: Dataset) -> str | None:
     """What is odd about labels that are hardly ever the same; None where nothing is."""
     distinct = {x for row in data.labels for x in row}
+    folded: dict[str, list[str]] = {}
+    for label in sorted(distinct):
+        folded.setdefault(label.casefold(), []).append(label)
+    alike = [names for names in folded.values() if len(names) > 1]
+    if alike:
+        shown = "; ".join(", ".join(printable(x, 40) for x in names) for names in alike[:3])
+        return f"labels that differ in case alone are different classes: {shown}"
     if len(distinct) <= max(20, len(data) // 4):
         return None
     for sign in corpus.SEPARATORS:

@@ -122,6 +122,10 @@ def _jobs(
                 yield [Job(item, error=InputError(item, "no such file (a sentence? then --text)"))]
             continue
         place = "stdin" if item == "-" else item
+        if _TABLE.search(item):
+            warn(
+                f"{item}: every line is one text, columns and all (train and evaluate read columns)"
+            )
         try:
             for lines in text_blocks(item, encoding=encoding, limits=limits):
                 yield [
@@ -139,6 +143,9 @@ def _jobs(
             reason = error if isinstance(error, CnnappsError) else _unreadable(item, error)
             if in_shard(shard, number=number):
                 yield [Job(item, error=reason)]
+
+
+_TABLE = re.compile(r"\.(csv|tsv|jsonl|ndjson|json)(\.(gz|xz|bz2))?\Z", re.IGNORECASE)
 
 
 def _unreadable(source: str, error: OSError) -> InputError:

@@ -638,6 +638,13 @@ def test_the_majority_of_several_labels_is_the_commonest_answer(tmp_path: Path) 
     assert "test (20 texts, commonest labels 0.5000)" in out.stdout, out.stderr
 
 
+def test_a_table_is_predicted_line_by_line_and_that_is_told(tmp_path: Path) -> None:
+    reviews(tmp_path / "r.csv", 3)
+    out = cnnapps("r.csv", cwd=tmp_path)
+    assert out.returncode == 0 and len(out.stdout.splitlines()) == 4
+    assert out.stderr.startswith("cnnapps: r.csv: every line is one text, columns and all")
+
+
 def test_packed_outputs_are_refused(tmp_path: Path) -> None:
     out = cnnapps("a fine film", "-o", tmp_path / "x.jsonl.gz")
     assert out.returncode == 2 and "is not packed while it is written" in out.stderr

@@ -69,6 +69,12 @@ def test_weights_that_may_know_the_test_part_are_told(
     assert bool(warnings(sample, command, **changes)) == known
 
 
+def test_labels_that_differ_in_case_are_told(sample: Dataset) -> None:
+    assert learn._hint(sample) is None
+    odd = dataclasses.replace(sample, labels=[("Positive",), *sample.labels[1:]])
+    assert "case alone are different classes: Positive, positive" in str(learn._hint(odd))
+
+
 def test_a_card_names_every_option_that_was_given() -> None:
     line = dataclasses.replace(OPTIONS, seed=0, new_texts=0, teacher="w").line()
     assert "--seed 0" in line and "--new-texts 0" in line

@@ -435,6 +435,13 @@ def test_archives_and_doubled_keys_are_refused(tmp_path: Path) -> None:
         read_dataset([doubled])
 
 
+def test_a_list_inside_an_object_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "d.json"
+    path.write_text('{"data": [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]}')
+    with pytest.raises(InputError, match="is one object: its list 'data' alone would hold texts"):
+        read_dataset([path])
+
+
 def test_parents_come_before_their_only_child(tmp_path: Path) -> None:
     path = tmp_path / "t.txt"
     path.write_text("(3 (2 word))\n")
