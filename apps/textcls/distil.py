@@ -49,7 +49,7 @@ def mixed(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
     return out
 
 
-_CLAUSE = re.compile(r"(?<=[，。！？；、,.!?;~\s])")
+_CLAUSE = re.compile(r"(?<=[，。！？；,.!?;~ ])")
 
 
 def clauses(texts: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
