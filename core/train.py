@@ -222,7 +222,8 @@ def train(
     numbers; ``metric`` is the one that is maximised (``-name`` minimises). ``groups`` gives
     optimiser parameter groups, whose ``scale`` multiplies the rate. ``after_step`` may project the
     weights (Kim's max-norm). ``data`` is a hash of all that is learned from (examples, a teacher),
-    which a resumed run must share. ``run`` receives checkpoints and ``metrics.jsonl``. ``clock`` is
+    which a resumed run must share. ``run`` receives checkpoints and ``metrics.jsonl``,
+    whose last line says how the run ended; a stopped one that is begun again is told. ``clock`` is
     what ``minutes`` are counted by, in seconds; ``time.process_time`` makes a run independent of
     what else the machine does.
 

@@ -31,7 +31,14 @@ from cnnapps.core.charset import ESCAPED, decode, known
 from cnnapps.core.encoding import marked
 from cnnapps.core.errors import InputError, printable
 from cnnapps.core.limits import DEFAULT, Limits, check
-from cnnapps.core.media import DAMAGED, HEAD, PACKED, open_source, refuse_no_text, unpacker
+from cnnapps.core.media import (
+    DAMAGED,
+    HEAD,
+    open_source,
+    refuse_no_text,
+    unpacked_name,
+    unpacker,
+)
 
 __all__ = [
     "SEPARATORS",
@@ -260,9 +267,7 @@ def _unpacked(name: str, raw: bytes, limits: Limits) -> bytes:
 
 
 def _kind(name: str, text: str) -> str:
-    lower = name.lower()
-    for packed in PACKED:
-        lower = lower.removesuffix(packed)
+    lower = unpacked_name(name)
     if lower.endswith((".jsonl", ".ndjson", ".json")):
         return "json"
     first = text.lstrip().split("\n", 1)[0]

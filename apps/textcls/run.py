@@ -14,7 +14,7 @@ from cnnapps.apps.textcls.show import PAGE_END, PAGE_START, html_error, html_ite
 from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard, state_of
 from cnnapps.core.errors import CnnappsError, InputError
 from cnnapps.core.limits import DEFAULT, Limits
-from cnnapps.core.media import text_blocks
+from cnnapps.core.media import text_blocks, unpacked_name
 from cnnapps.core.progress import Progress, warn
 from cnnapps.core.results import answer, dumps, refusal
 
@@ -122,7 +122,7 @@ def _jobs(
                 yield [Job(item, error=InputError(item, "no such file (a sentence? then --text)"))]
             continue
         place = "stdin" if item == "-" else item
-        if _TABLE.search(item):
+        if unpacked_name(item).endswith((".csv", ".tsv", ".jsonl", ".ndjson", ".json")):
             warn(
                 f"{item}: every line is one text, columns and all (train and evaluate read columns)"
             )
@@ -143,9 +143,6 @@ def _jobs(
             reason = error if isinstance(error, CnnappsError) else _unreadable(item, error)
             if in_shard(shard, number=number):
                 yield [Job(item, error=reason)]
-
-
-_TABLE = re.compile(r"\.(csv|tsv|jsonl|ndjson|json)(\.(gz|xz|bz2))?\Z", re.IGNORECASE)
 
 
 def _unreadable(source: str, error: OSError) -> InputError:

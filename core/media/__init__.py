@@ -15,7 +15,7 @@ caught.
 """
 
 from cnnapps.core.media._inputs import PICTURES, SOUNDS, TEXTS, VIDEOS, Input, expand_inputs
-from cnnapps.core.media._packed import DAMAGED, HEAD, PACKED, unpacker
+from cnnapps.core.media._packed import DAMAGED, HEAD, unpacked_name, unpacker
 from cnnapps.core.media._pictures import Picture, read_pages, read_picture, write_picture
 from cnnapps.core.media._sound import Sound, SoundBlocks, read_sound, sound_blocks
 from cnnapps.core.media._source import Source, open_source, read_bytes
@@ -25,7 +25,6 @@ from cnnapps.core.media._video import Frame, VideoFrames, video_frames
 __all__ = [
     "DAMAGED",
     "HEAD",
-    "PACKED",
     "PICTURES",
     "SOUNDS",
     "TEXTS",
@@ -47,6 +46,7 @@ __all__ = [
     "refuse_no_text",
     "sound_blocks",
     "text_blocks",
+    "unpacked_name",
     "unpacker",
     "video_frames",
     "write_picture",

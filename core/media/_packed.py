@@ -24,3 +24,11 @@ HEAD = max(len(magic) for magic, _ in PACKERS)
 def unpacker(head: bytes) -> Callable[..., Any] | None:
     """What opens a stream that begins with ``head`` (``HEAD`` bytes); None for a plain one."""
     return next((opener for magic, opener in PACKERS if head.startswith(magic)), None)
+
+
+def unpacked_name(name: str) -> str:
+    """``name`` in lower case as the file inside is called: "Data.CSV.gz" -> "data.csv"."""
+    name = name.lower()
+    for suffix in PACKED:
+        name = name.removesuffix(suffix)
+    return name
