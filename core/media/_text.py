@@ -62,7 +62,8 @@ def text_blocks(
       from there on (two Chinese characters can look like UTF-8), one with a byte a character for
       the lines that aren't UTF-8 (Latin-1 for Windows-1252 where that has no character).
 
-    A line on stderr says what was decided.
+    A line on stderr says what was decided, and one that carriage returns end no line, where there
+    are more of them than of lines.
 
     Bytes that fit no character become U+FFFD: the number of lines never changes, and what was
     damaged can be seen. gzip, xz and bzip2 are unpacked; InputError for other files that are known
@@ -264,8 +265,12 @@ class _Decoder:
         self._single = ""  # how a line is read that is not UTF-8
         self._is_file = is_file
         self._seen = False  # UTF-8 with more than ASCII in it
+        self._told = False  # that carriage returns end no line
 
     def texts(self, chunk: bytes) -> list[str]:
+        if not self._told and chunk.count(b"\r") - chunk.count(b"\r\n") > chunk.count(b"\n"):
+            self._told = True
+            warn(f"{self._called}: carriage returns (old Mac's line ends) end no line here")
         text = self._all_at_once(chunk)
         if text is None:
             return [self._line(line) for line in _split(chunk)]

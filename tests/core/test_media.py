@@ -1120,6 +1120,15 @@ def test_what_a_line_is(data: bytes, want: list[str]) -> None:
     assert texts(data) == want
 
 
+def test_carriage_returns_within_lines_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for data in (b"a\nb\rc\r\n", "a\r\nb\r\n".encode("utf-16")):
+        texts(data)
+        assert not capsys.readouterr().err
+    assert texts(b"good\rbad\rfine\n" * 2, name="mac.txt") == ["good\rbad\rfine"] * 2
+    told = capsys.readouterr().err
+    assert told == "cnnapps: mac.txt: carriage returns (old Mac's line ends) end no line here\n"
+
+
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))))
 @settings(deadline=None)
 def test_lines_go_round_in_every_unicode(lines: list[str]) -> None:
@@ -1537,7 +1546,8 @@ def test_two_hundred_mutants_are_answered_or_refused(
     )
     where = (tmp_path / "number").read_text() if (tmp_path / "number").exists() else "start"
     assert done.returncode == 0, f"mutant {where}: {done.stderr.decode()[-2000:]}"
-    ours = [b"not UTF-8" in line for line in done.stderr.splitlines()]
+    told = (b"not UTF-8", b"end no line")
+    ours = [any(t in line for t in told) for line in done.stderr.splitlines()]
     assert all(ours) and (kind == "text" or not ours), done.stderr
     result = json.loads(done.stdout)
     assert result["answered"] + result["refused"] == 200
