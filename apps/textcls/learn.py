@@ -18,7 +18,7 @@ from cnnapps.apps.textcls import evaluate as metrics
 from cnnapps.apps.textcls import train as training
 from cnnapps.apps.textcls.data import Dataset
 from cnnapps.apps.textcls.distil import Lesson, lesson
-from cnnapps.apps.textcls.predict import load, softmax
+from cnnapps.apps.textcls.predict import TextPredictor, load, softmax
 from cnnapps.apps.textcls.start import Start, source_of, start_of
 from cnnapps.apps.textcls.train import (
     Fitted,
@@ -194,14 +194,13 @@ def train_on(data: Sequence[str], **given: Any) -> int:
     options = Options(data=tuple(data), **given)
     torch.set_num_threads(options.threads)
     device = choose(options.device, runtime="torch")
-    weights = None
+    weights = teacher = None
     if options.start is not None:
         weights = open_weights(find(options.start, "textcls"), app="textcls")
     encoder = weights is not None and weights.card.net == "context-cnn"
     options.refuse(encoder=encoder)
     recipe = options.recipe(device, encoder=encoder)
     check_replaceable(options.output, options.folder)
-    teacher = None
     if options.teacher is not None:
         teacher = load(options.teacher, threads=options.threads)
     if not data:
@@ -217,13 +216,13 @@ def train_on(data: Sequence[str], **given: Any) -> int:
             if world.first:
                 click.echo(str(text))
 
+        others = (("--from", weights), ("--teacher", teacher))
+        cards = {option: other.card for option, other in others if other is not None}
         hint = None if everything.several else _hint(everything)
         if hint:
             say(f"warning: {hint}")
         parts = _parts(everything, options)
         say(corpus.report(_labelled(parts)))
-        others = (("--from", weights), ("--teacher", teacher))
-        cards = {option: other.card for option, other in others if other is not None}
         for warning in _leaks(everything, parts, cards, options):
             say(f"warning: {warning}")
         classes = parts.train.classes()
@@ -233,49 +232,52 @@ def train_on(data: Sequence[str], **given: Any) -> int:
         for note in begin.notes:
             say(note)
         classes = begin.classes or classes
-        parts = parts.renamed(begin.aliases)
-        everything = everything.renamed(begin.aliases)
+        parts, everything = parts.renamed(begin.aliases), everything.renamed(begin.aliases)
         _check_classes(parts, classes)
-        rare = sorted(set(classes) - {x for row in parts.test.labels for x in row})
-        if rare and options.test is None and len(parts.test):
-            shown = ", ".join(printable(x, 40) for x in rare[:5])
-            more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
-            say(f"warning: no text of the test part has the label {shown}{more}")
+        if options.test is None and (rare := _unseen(parts.test, classes)):
+            say(f"warning: no text of the test part has the label {rare}")
         if encoder and not options.typed("epochs|steps"):
             # two epochs of a small set are too few steps to move a net
             least = LEAST_STEPS * recipe.batch * recipe.accumulate / len(parts.train)
             recipe = dataclasses.replace(recipe, epochs=max(recipe.epochs, min(MOST_EPOCHS, least)))
-        runs, quiet = options.folder, options.quiet or not world.first
         taught = None
         if teacher is not None:
-            taught = lesson(
-                teacher, parts.train.texts, parts.train.targets(classes), classes,
-                unseen=[*parts.dev.texts, *parts.test.texts], new=options.new_texts,
-                seed=options.seed,
-                keep=runs / "teacher.npz" if world.first else None, quiet=quiet,
-            )  # fmt: skip
-            new = len(taught.texts) - len(parts.train)
-            say(f"{teacher.card.name} labelled {new:,} new texts")
+            taught = _ask(teacher, parts, classes, options, world)
+            say(f"{teacher.card.name} labelled {len(taught.texts) - len(parts.train):,} new texts")
             source = source_of(teacher.card, "teacher: its answers were learned")
             begin = dataclasses.replace(begin, sources=(*begin.sources, source))
+        runs = options.folder
         if options.folds:
             _cross_validate(everything, options.folds, begin, classes, recipe, runs, device, say)
         if options.autotune:
-            minutes = options.minutes or 5.0
-            search = {k: v for k, v in SEARCH.items() if not options.typed(k)}
-            if options.variant:  # Adadelta finds its rate itself, and the rest is the paper's
-                search = {k: v for k, v in search.items() if k in ("dropout", "widths", "maps")}
-            recipe = _tune(
-                parts, begin, classes, recipe, taught, search, minutes, runs, device, say
-            )
+            recipe = _tune(parts, begin, classes, recipe, taught, options, device, say)
         fitted = _fit(
             parts.train, parts.dev, begin, classes, recipe, runs, device, taught, world,
             resume=options.resume, quiet=options.quiet, tensorboard=options.tensorboard,
         )  # fmt: skip
-        if not world.first:
-            return 0
-        _finish(fitted, parts, begin, everything.sha256, options, say)
+        if world.first:
+            _finish(fitted, parts, begin, everything.sha256, options, say)
     return 0
+
+
+def _unseen(part: Dataset, classes: Sequence[str]) -> str:
+    """Labels that no text of a part has, for a message; of an empty part none."""
+    rare = sorted(set(classes) - {x for row in part.labels for x in row}) if len(part) else []
+    more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
+    return ", ".join(printable(x, 40) for x in rare[:5]) + more
+
+
+def _ask(
+    teacher: TextPredictor, parts: Parts, classes: Sequence[str], options: Options,
+    world: distributed.World,
+) -> Lesson:  # fmt: skip
+    """What ``--teacher`` says of the training texts and of new ones; rank 0 keeps its answers."""
+    return lesson(
+        teacher, parts.train.texts, parts.train.targets(classes), classes,
+        unseen=[*parts.dev.texts, *parts.test.texts], new=options.new_texts, seed=options.seed,
+        keep=options.folder / "teacher.npz" if world.first else None,
+        quiet=options.quiet or not world.first,
+    )  # fmt: skip
 
 
 def _leaks(
@@ -456,32 +458,35 @@ def _tune(
     classes: tuple[str, ...],
     recipe: TextRecipe,
     taught: Lesson | None,
-    search: Mapping[str, tuple[str, ...]],
-    minutes: float,
-    runs: Path,
+    options: Options,
     device: str,
     say: Any,
 ) -> TextRecipe:
-    """Random search over ``search`` on dev until the time is used; the given recipe comes first.
+    """Random search over SEARCH on dev until the time is used; the given recipe comes first, and
+    what ``--set`` says stays.
 
     Random search covers few important settings better than a grid (Bergstra and Bengio 2012).
     """
+    search = {k: v for k, v in SEARCH.items() if not options.typed(k)}
+    if options.variant:  # Adadelta finds its rate itself, and the rest is the paper's
+        search = {k: v for k, v in search.items() if k in ("dropout", "widths", "maps")}
     rng = np.random.default_rng(recipe.seed)
-    until = time.monotonic() + 60 * minutes
+    until = time.monotonic() + 60 * (options.minutes or 5.0)
     best, best_score, tries, longest = recipe, -1.0, 0, 0.0
     candidate, names = recipe, "the given recipe"
     while tries == 0 or time.monotonic() + longest < until:
         begun = time.monotonic()
         fitted = _fit(
-            parts.train, parts.dev, begin, classes, candidate, runs / "tune", device, taught
-        )
+            parts.train, parts.dev, begin, classes, candidate, options.folder / "tune", device,
+            taught,
+        )  # fmt: skip
         longest = max(longest, time.monotonic() - begun)
         value = fitted.summary.best["accuracy"]
         tries += 1
         if value > best_score:
             best, best_score = candidate, value
             say(f"try {tries}: dev accuracy {value:.4f} with {names}")
-        chosen = [f"{n}={rng.choice(options)}" for n, options in search.items()]
+        chosen = [f"{name}={rng.choice(values)}" for name, values in search.items()]
         candidate, names = recipe.updated(*chosen), " ".join(chosen)
     say(f"{tries} tries, best dev accuracy {best_score:.4f}")
     return best
