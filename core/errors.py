@@ -23,6 +23,7 @@ __all__ = [
     "LimitError",
     "TrainingError",
     "WeightsError",
+    "counted",
     "need",
     "printable",
 ]
@@ -47,6 +48,11 @@ def printable(text: object, limit: int = 300) -> str:
             out.append(ch.encode("unicode_escape", "backslashreplace").decode("ascii"))
     line = "".join(out)
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def counted(n: int, one: str, many: str | None = None) -> str:
+    """``counted(1, "text")`` is "1 text", of 1476 texts it is "1,476 texts"."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 class CnnappsError(Exception):

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnapps.core.errors import CnnappsError, InputError, need, printable
+from cnnapps.core.errors import CnnappsError, InputError, counted, need, printable
 from cnnapps.core.media import PICTURES, read_picture
 from cnnapps.core.progress import Progress
 
@@ -161,7 +161,7 @@ class Report:
     def __str__(self) -> str:
         data = self.data
         counts = Counter(data.targets)
-        lines = [f"{len(data):,} pictures in {len(data.labels)} classes"]
+        lines = [f"{counted(len(data), 'picture')} in {len(data.labels)} classes"]
         if any(data.parts):
             parts = Counter(data.parts)
             lines[0] += ": " + ", ".join(f"{n:,} {p}" for p, n in sorted(parts.items()))
@@ -289,7 +289,7 @@ def divide(report: Report, seed: int, *, share: float = 0.1) -> tuple[Dataset, D
         if not held[name]:
             train, held[name] = _drawn(train, data.targets, group_of, share, (seed, name == "val"))
     if not train or not held["val"]:
-        raise InputError(data.root, f"{len(rest)} good pictures are too few to train on")
+        raise InputError(data.root, f"{counted(len(rest), 'good picture')}: too few to train on")
     return data.take(train), data.take(held["val"]), data.take(held["test"])
 
 

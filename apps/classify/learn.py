@@ -21,7 +21,7 @@ from cnnapps.core import distributed
 from cnnapps.core.card import Card, Metric, Source
 from cnnapps.core.command import command_line
 from cnnapps.core.device import choose
-from cnnapps.core.errors import InputError, TrainingError
+from cnnapps.core.errors import InputError, TrainingError, counted
 from cnnapps.core.files import check_replaceable, write_bytes
 from cnnapps.core.media import read_picture
 from cnnapps.core.nets import spec
@@ -224,10 +224,8 @@ def _finish(
                   "majority": float(counts.max()) / len(part)}  # fmt: skip
         metrics += [Metric(k, round(v, 6), name, split, len(part)) for k, v in values.items()]
         if split == "test":
-            say(
-                f"\ntest ({len(part):,} pictures, majority class {values['majority']:.4f})\n"
-                f"{scores}"
-            )
+            n = counted(len(part), "picture")
+            say(f"\ntest ({n}, majority class {values['majority']:.4f})\n{scores}")
     tag = re.sub(r"[^A-Za-z0-9._-]", "-", folder.name).strip(".-_")[:64] or "trained"
     card = Card(
         app="classify",

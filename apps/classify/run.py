@@ -18,7 +18,7 @@ from cnnapps.apps.classify.explain import overlay
 from cnnapps.apps.classify.predict import Classifier, ClassResult, Prepared, load
 from cnnapps.apps.classify.read import DigitReader, DigitsResult, Found, largest, load_digits
 from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard, state_of
-from cnnapps.core.errors import CnnappsError, InputError, printable
+from cnnapps.core.errors import CnnappsError, InputError, counted, printable
 from cnnapps.core.limits import Limits
 from cnnapps.core.media import PICTURES, expand_inputs, read_picture, write_picture
 from cnnapps.core.progress import Progress, warn
@@ -445,7 +445,7 @@ def evaluate_on(
             result["split"] = split
         click.echo(dumps(result))
     else:
-        click.echo(f"{card.name} on {scores.n:,} pictures of {data}")
+        click.echo(f"{card.name} on {counted(scores.n, 'picture')} of {data}")
         click.echo(str(scores))
     return 1 if failed else 0
 

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from cnnapps.apps.go_policy import kernels
 from cnnapps.apps.go_policy.planes import V7_GLOBALS, globals_row, symmetries
 from cnnapps.apps.go_policy.records import RECORDS, TABLES, Move, Record, main_line, read
-from cnnapps.core.errors import CnnappsError, InputError, LimitError
+from cnnapps.core.errors import CnnappsError, InputError, LimitError, counted
 from cnnapps.core.files import write_bytes
 from cnnapps.core.limits import Limits
 from cnnapps.core.media import DAMAGED, HEAD, expand_inputs, read_bytes, unpacker
@@ -89,17 +89,20 @@ class Report:
     left_out: dict[str, int] = field(default_factory=dict)  # reason -> games (or files)
 
     def __str__(self) -> str:
+        games, files = counted(self.games, "game"), counted(self.files, "file")
         lines = [
-            f"{self.games:,} games in {self.files:,} files, {self.positions:,} positions and "
-            f"{self.passes:,} passes; {self.shortest} to {self.longest} moves, median {self.median}"
+            f"{games} in {files}, {counted(self.positions, 'position')} and "
+            f"{counted(self.passes, 'pass', 'passes')}; "
+            f"{self.shortest} to {self.longest} moves, median {self.median}"
         ]
         if self.black_wins or self.white_wins:
             lines.append(f"won by Black {self.black_wins:,}, by White {self.white_wins:,}")
         if self.illegal:
             first = self.first_illegal[0]
-            lines.append(f"{self.illegal:,} games with an illegal move left out (first: {first})")
+            games = counted(self.illegal, "game")
+            lines.append(f"left out: {games} with an illegal move (first: {first})")
         if self.empty:
-            lines.append(f"{self.empty:,} games without moves left out")
+            lines.append(f"left out: {counted(self.empty, 'game')} without moves")
         for reason, count in sorted(self.left_out.items()):
             lines.append(f"{count:,} left out: {reason}")
         return "\n".join(lines)

@@ -29,7 +29,7 @@ import numpy as np
 from cnnapps.core.card import CONTROL
 from cnnapps.core.charset import ESCAPED, decode, known
 from cnnapps.core.encoding import marked
-from cnnapps.core.errors import InputError, printable
+from cnnapps.core.errors import InputError, counted, printable
 from cnnapps.core.limits import DEFAULT, Limits, check
 from cnnapps.core.media import (
     DAMAGED,
@@ -200,13 +200,15 @@ def read_dataset(
         rows += found
     kept = [r for r in rows if several or r.labels]
     if len(kept) < len(rows):
-        notes.append(f"{len(rows) - len(kept)} rows without a label were left out")
+        notes.append(f"left out: {counted(len(rows) - len(kept), 'row')} without a label")
     if not kept:
         names = ", ".join(os.fspath(p) for p in paths)
         raise InputError(names, "holds no labelled texts")
     blank = sum(not r.text.strip() for r in kept)
     if blank:
-        notes.append(f"{blank} rows have a label and no text (they count as an empty text)")
+        notes.append(
+            f"{counted(blank, 'row')} with a label and no text (that counts as an empty text)"
+        )
     return Dataset(
         [r.text for r in kept],
         [tuple(map(_one_line, r.labels)) for r in kept],
@@ -677,21 +679,22 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.rows:,} texts, {self.words[0]:.1f} words on average, at most {self.words[1]}"
+            f"{counted(self.rows, 'text')}, "
+            f"{self.words[0]:.1f} words on average, at most {self.words[1]}"
         ]
         shown = sorted(self.counts.items(), key=lambda item: -item[1])
         parts = [f"{printable(k, 30)} {v:,} ({v / self.rows:.1%})" for k, v in shown[:20]]
         more = f", {len(shown) - 20} more" if len(shown) > 20 else ""
         lines.append("classes: " + ", ".join(parts) + more)
-        for count, what in (
-            (self.duplicates, "rows repeat an earlier text and label, but for punctuation"),
-            (self.contradictions, "texts occur with different labels, but for punctuation"),
-            (self.leaks, "texts outside the training part also occur in it"),
+        for count, one, what in (
+            (self.duplicates, "row", "like an earlier one, but for punctuation"),
+            (self.contradictions, "text", "with different labels, but for punctuation"),
+            (self.leaks, "text", "of dev or test that the training part has as well"),
         ):
             if count:
-                lines.append(f"{count:,} {what}")
+                lines.append(f"{counted(count, one)} {what}")
         if set(self.encodings) - {"utf-8"}:
-            used = ", ".join(f"{k} ({n} files)" for k, n in self.encodings.items())
+            used = ", ".join(f"{k} ({counted(n, 'file')})" for k, n in self.encodings.items())
             lines.append(f"encodings: {used}")
             lines.append("encodings are guessed: if letters look wrong, name --encoding")
         if self.several:

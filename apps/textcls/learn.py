@@ -34,7 +34,7 @@ from cnnapps.core import distributed
 from cnnapps.core.card import Card, Metric, Source
 from cnnapps.core.command import command_line
 from cnnapps.core.device import choose, fast_bfloat16
-from cnnapps.core.errors import InputError, TrainingError, printable
+from cnnapps.core.errors import InputError, TrainingError, counted, printable
 from cnnapps.core.files import check_replaceable, write_bytes
 from cnnapps.core.limits import DEFAULT
 from cnnapps.core.plot import curves_of, line_chart
@@ -243,7 +243,8 @@ def train_on(data: Sequence[str], **given: Any) -> int:
         taught = None
         if teacher is not None:
             taught = _ask(teacher, parts, classes, options, world)
-            say(f"{teacher.card.name} labelled {len(taught.texts) - len(parts.train):,} new texts")
+            new = counted(len(taught.texts) - len(parts.train), "new text")
+            say(f"{teacher.card.name} labelled {new}")
             source = source_of(teacher.card, "teacher: its answers were learned")
             begin = dataclasses.replace(begin, sources=(*begin.sources, source))
         runs = options.folder
@@ -286,7 +287,7 @@ def _leaks(
     """Ways in which the test part may be known already; ``cards`` by the option that names them."""
     known = corpus.overlap(parts.test.texts, parts.train.texts)
     if known:
-        yield f"{len(known)} texts of the test part also occur in the training part"
+        yield f"in the test and in the training part: {counted(len(known), 'text')}"
     named = {corpus.SPLIT_NAMES.get((s or "").strip().lower()) for s in everything.splits}
     for option, card in cards.items():
         if all(source.sha256 != everything.sha256 for source in card.sources):
@@ -373,7 +374,7 @@ def _parts(everything: Dataset, options: Options) -> Parts:
     if not len(train) or not len(held):
         distinct = len(set(everything.texts))
         also = f" ({distinct} distinct)" if distinct < len(everything) else ""
-        raise InputError("data", f"{len(everything)} texts{also} are too few to train on")
+        raise InputError("data", f"{counted(len(everything), 'text')}{also}: too few to train on")
     return Parts(train, held, unseen)
 
 
@@ -431,7 +432,7 @@ def _cross_validate(
     """
     smallest = min(sum(c in row for row in data.labels) for c in classes)
     if smallest < parts:
-        say(f"warning: a class has {smallest} texts, fewer than {parts} folds")
+        say(f"warning: a class has {counted(smallest, 'text')}, fewer than {parts} folds")
     numbers = corpus.folds(data.labels, parts, recipe.seed, texts=data.texts)
     found = []
     for k in range(parts):
@@ -444,7 +445,7 @@ def _cross_validate(
             kept = (numbers != k) & (numbers != (k + 1) % parts)
             train = data.take(np.nonzero(kept)[0].tolist())
         if not len(test) or not len(dev) or not len(train):
-            raise InputError("--folds", f"{len(data)} texts are too few for {parts} folds")
+            raise InputError("--folds", f"{counted(len(data), 'text')}: too few for {parts} folds")
         fitted = _fit(train, dev, begin, classes, recipe, runs / f"fold-{k}", device)
         found.append(_scores(fitted, test).accuracy)
         say(f"fold {k}: accuracy {found[-1]:.4f} (n {len(test)})")
@@ -488,7 +489,7 @@ def _tune(
             say(f"try {tries}: dev accuracy {value:.4f} with {names}")
         chosen = [f"{name}={rng.choice(values)}" for name, values in search.items()]
         candidate, names = recipe.updated(*chosen), " ".join(chosen)
-    say(f"{tries} tries, best dev accuracy {best_score:.4f}")
+    say(f"{counted(tries, 'try', 'tries')}, best dev accuracy {best_score:.4f}")
     return best
 
 
@@ -545,7 +546,7 @@ def _finish(
         found += [Metric(k, round(v, 6), of, split, n, digest) for k, v in values.items()]
         if split == "test":
             most = "commonest labels" if fitted.several else "majority class"
-            say(f"\ntest ({n:,} texts, {most} {majority:.4f})\n{scores}")
+            say(f"\ntest ({counted(n, 'text')}, {most} {majority:.4f})\n{scores}")
     final = dataclasses.replace(written.card, metrics=tuple(found))
     write_bytes(folder / "card.json", final.to_json().encode())
     curve = line_chart(

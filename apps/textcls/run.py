@@ -12,7 +12,7 @@ from typing import Any
 from cnnapps.apps.textcls.predict import TextPredictor, TextResult, load
 from cnnapps.apps.textcls.show import PAGE_END, PAGE_START, html_error, html_item, terminal
 from cnnapps.core.command import Job, Writer, answer_all, chosen_format, in_shard, state_of
-from cnnapps.core.errors import CnnappsError, InputError
+from cnnapps.core.errors import CnnappsError, InputError, counted
 from cnnapps.core.limits import DEFAULT, Limits
 from cnnapps.core.media import text_blocks, unpacked_name
 from cnnapps.core.progress import Progress, warn
@@ -239,7 +239,7 @@ def evaluate_on(
             result["split"] = split
         click.echo(dumps(result))
     else:
-        click.echo(f"{predictor.card.name} on {len(data):,} texts")
+        click.echo(f"{predictor.card.name} on {counted(len(data), 'text')}")
         click.echo(str(scores))
     return 0
 

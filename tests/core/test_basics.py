@@ -25,6 +25,7 @@ from cnnapps.core.errors import (
     LimitError,
     TrainingError,
     WeightsError,
+    counted,
     need,
     printable,
 )
@@ -43,6 +44,12 @@ def test_printable_is_one_harmless_line(text: str, limit: int) -> None:
     assert len(line.splitlines()) <= 1
     kinds = {unicodedata.category(c) for c in line}
     assert not kinds & {"Cc", "Cf", "Cs", "Zl", "Zp", "Co", "Cn"}
+
+
+def test_one_thing_has_no_plural() -> None:
+    shown = [counted(n, "text") for n in (0, 1, 2, 1476)]
+    assert shown == ["0 texts", "1 text", "2 texts", "1,476 texts"]
+    assert [counted(n, "try", "tries") for n in (1, 2)] == ["1 try", "2 tries"]
 
 
 def test_printable_keeps_what_people_write() -> None:

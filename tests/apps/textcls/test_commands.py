@@ -444,7 +444,7 @@ def test_evaluate_says_what_it_left_out(tmp_path: Path) -> None:
     data.write_text("text,label\na b,positive\nc d,\ng h,positive\ni j,negative\n")
     out = cnnapps("evaluate", data)
     assert out.returncode == 0 and "on 3 texts" in out.stdout
-    assert "1 rows without a label were left out" in out.stderr
+    assert "left out: 1 row without a label" in out.stderr
 
 
 SMALL = ("--set", "steps=3", "--set", "maps=5", "--vectors", "none", "-q")

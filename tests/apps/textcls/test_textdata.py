@@ -176,7 +176,7 @@ def test_several_labels(tmp_path: Path) -> None:
 def test_a_line_without_a_label_does_not_make_several_of_one(tmp_path: Path) -> None:
     data = read(tmp_path, "x.txt", "__label__a one\n__label__b two\nthree\n")
     assert not data.several and data.labels == [("a",), ("b",)]
-    assert data.notes == ("1 rows without a label were left out",)
+    assert data.notes == ("left out: 1 row without a label",)
     assert "several labels" not in str(report(data))
 
 
@@ -222,7 +222,7 @@ def test_split_column_and_named_columns(tmp_path: Path) -> None:
 def test_rows_without_a_label_are_counted(tmp_path: Path) -> None:
     found = read(tmp_path, "t.csv", "text,label\na,pos\nb,\nc,neg\n")
     assert found.texts == ["a", "c"]
-    assert any("1 rows without a label" in note for note in found.notes)
+    assert any("1 row without a label" in note for note in found.notes)
 
 
 BAD: dict[str, tuple[str | bytes, str]] = {
@@ -300,7 +300,7 @@ def test_report_counts_duplicates_contradictions_and_leaks() -> None:
     assert (found.rows, found.duplicates, found.contradictions, found.leaks) == (6, 2, 1, 1)
     assert found.counts == {"x": 4, "y": 2}
     assert found.majority == pytest.approx(4 / 6)
-    assert "1 texts outside the training part also occur in it" in str(found)
+    assert "1 text of dev or test that the training part has as well" in str(found)
 
 
 def test_normalise() -> None:
@@ -345,7 +345,7 @@ def test_an_empty_label_of_fasttext_is_none(tmp_path: Path) -> None:
     path = tmp_path / "d.txt"
     path.write_text("__label__ lost words\n__label__x a b\n__label__y c d\n")
     data = read_dataset([path])
-    assert data.labels == [("x",), ("y",)] and "1 rows without a label" in data.notes[-1]
+    assert data.labels == [("x",), ("y",)] and "1 row without a label" in data.notes[-1]
 
 
 @pytest.mark.parametrize("name", ["utf-16-le", "utf-16", "UTF16"])
@@ -393,7 +393,7 @@ def test_rows_without_a_text_are_told(tmp_path: Path, name: str, content: str) -
     path = tmp_path / name
     path.write_text(content)
     data = read_dataset([path], text_column=None if name == "d.txt" else "text")
-    assert len(data) == 4 and "2 rows have a label and no text" in data.notes[-1]
+    assert len(data) == 4 and "2 rows with a label and no text" in data.notes[-1]
 
 
 def test_texts_that_differ_in_signs_are_no_copies() -> None:
@@ -421,7 +421,7 @@ def test_a_text_without_labels_may_come_first(tmp_path: Path) -> None:
     path = tmp_path / "d.ft"
     path.write_text("no label here\n__label__x a b\n__label__y c d\n")
     data = read_dataset([path])
-    assert data.texts == ["a b", "c d"] and "1 rows without a label" in data.notes[0]
+    assert data.texts == ["a b", "c d"] and "1 row without a label" in data.notes[0]
 
 
 def test_archives_and_doubled_keys_are_refused(tmp_path: Path) -> None:
