@@ -157,6 +157,13 @@ class Options:
             recipe = dataclasses.replace(recipe, minutes=self.minutes, steps=999_999_999)
         return recipe.updated(*self.settings)
 
+    def search(self) -> dict[str, tuple[str, ...]]:
+        """What ``--autotune`` tries: SEARCH without what ``--set`` says."""
+        free = {k: v for k, v in SEARCH.items() if not self.typed(k)}
+        if self.variant:  # Adadelta finds its rate itself, and the rest is the paper's
+            free = {k: v for k, v in free.items() if k in ("dropout", "widths", "maps")}
+        return free
+
     def read(self, files: Sequence[str]) -> Dataset:
         return corpus.read_dataset(
             files,
@@ -463,14 +470,11 @@ def _tune(
     device: str,
     say: Any,
 ) -> TextRecipe:
-    """Random search over SEARCH on dev until the time is used; the given recipe comes first, and
-    what ``--set`` says stays.
+    """Random search on dev until the time is used; the given recipe comes first.
 
     Random search covers few important settings better than a grid (Bergstra and Bengio 2012).
     """
-    search = {k: v for k, v in SEARCH.items() if not options.typed(k)}
-    if options.variant:  # Adadelta finds its rate itself, and the rest is the paper's
-        search = {k: v for k, v in search.items() if k in ("dropout", "widths", "maps")}
+    search = options.search()
     rng = np.random.default_rng(recipe.seed)
     until = time.monotonic() + 60 * (options.minutes or 5.0)
     best, best_score, tries, longest = recipe, -1.0, 0, 0.0

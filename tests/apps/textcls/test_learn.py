@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -80,24 +78,12 @@ def test_a_card_names_every_option_that_was_given() -> None:
     assert "--seed 0" in line and "--new-texts 0" in line
 
 
-def test_tuning_leaves_alone_what_was_set(
-    sample: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[set[str]] = []
-
-    def tune(*given: Any) -> TextRecipe:
-        seen.append(set(given[5]))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(learn, "_tune", tune)
-    options = {f.name: getattr(OPTIONS, f.name) for f in dataclasses.fields(OPTIONS)}
-    options |= {"autotune": True, "vectors": ("none",), "output": str(tmp_path / "w")}
-    data = options.pop("data")
-    for more in ({"settings": ("lr=1e-4", "word-dropout=0.3")}, {"variant": "static"}):
-        with pytest.raises(KeyboardInterrupt):
-            learn.train_on(data, **{**options, **more})
-    assert seen[0] == set(SEARCH) - {"lr", "word_dropout"}
-    assert seen[1] == {"dropout", "widths", "maps"}
+def test_tuning_leaves_alone_what_was_set() -> None:
+    settings = ("lr=1e-4", "word-dropout=0.3")
+    named = dataclasses.replace(OPTIONS, settings=settings)
+    assert named.search() == {k: v for k, v in SEARCH.items() if k not in ("lr", "word_dropout")}
+    static = dataclasses.replace(OPTIONS, variant="static", settings=("maps=20",))
+    assert set(static.search()) == {"dropout", "widths"}
 
 
 def test_only_a_named_test_part_is_the_same_by_every_seed(sample: Dataset) -> None:
