@@ -99,8 +99,8 @@ class Report:
             lines.append(f"won by Black {self.black_wins:,}, by White {self.white_wins:,}")
         if self.illegal:
             first = self.first_illegal[0]
-            games = counted(self.illegal, "game")
-            lines.append(f"left out: {games} with an illegal move (first: {first})")
+            illegal = counted(self.illegal, "game")
+            lines.append(f"left out: {illegal} with an illegal move (first: {first})")
         if self.empty:
             lines.append(f"left out: {counted(self.empty, 'game')} without moves")
         for reason, count in sorted(self.left_out.items()):
