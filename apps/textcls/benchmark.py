@@ -464,10 +464,16 @@ def cells_of(
 
 
 def _numbers(text: str, option: str, low: int, high: int) -> list[int]:
-    words = [word.strip() for word in text.split(",")]
-    if not all(re.fullmatch(r"[0-9]{1,9}", word) and low <= int(word) <= high for word in words):
-        raise InputError(option, f"{text!r} is no list like 0,1,2 of numbers from {low} to {high}")
-    return [int(word) for word in words]
+    """The numbers of a list like 0,1,2 or 0-2,5: each once, in the order given."""
+    numbers: dict[int, None] = {}
+    for word in text.split(","):
+        found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", word.strip())
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (low, low - 1)
+        if not low <= first <= last <= high or last - first >= 100:
+            problem = f"{text!r} is no list like 0,1,2 or 0-2 of numbers from {low} to {high}"
+            raise InputError(option, problem)
+        numbers.update(dict.fromkeys(range(first, last + 1)))
+    return [*numbers]
 
 
 def _names(text: str, known: Sequence[str], option: str) -> list[str]:

@@ -194,8 +194,8 @@ def export(
 @click.option(
     "--variants", default="all", show_default=True, help="rand,static,...; all, none or levers"
 )
-@click.option("--folds", default="all", show_default=True, help="0,1,2 or all")
-@click.option("--seeds", default="1", show_default=True, help="1,2,3")
+@click.option("--folds", default="all", show_default=True, help="0,1,2 or 0-2 or all")
+@click.option("--seeds", default="1", show_default=True, help="1,2,3 or 1-3")
 @click.option(
     "--peers/--no-peers", default=True, show_default=True, help="Measure peers beside us."
 )

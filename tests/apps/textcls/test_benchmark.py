@@ -96,6 +96,7 @@ def test_cells_are_those_asked_for() -> None:
     assert cells[0].set == "trec"  # the cheap ones first
     assert {c.fold for c in cells if c.set == "trec"} == {0}
     assert [c.name for c in cells_of(["cr"], ["rand"], "3", [1])] == ["cr-rand-3-1"]
+    assert [c.fold for c in cells_of(["cr"], ["rand"], "7-9, 2,8", [1])] == [7, 8, 9, 2]
     levers = {c.set for c in cells_of(["trec", "sst2"], ["+phrases"], "all", [1])}
     assert levers == {"sst2"}
 

@@ -427,6 +427,9 @@ def test_a_batch_is_no_text_and_a_text_no_batch() -> None:
     [
         (["--folds", "abc"], "--folds: 'abc' is no list"),
         (["--folds", "99"], "numbers from 0 to 9"),
+        (["--folds", "5-12"], "numbers from 0 to 9"),
+        (["--folds", "3-1"], "--folds: '3-1' is no list"),
+        (["--seeds", "0-999999999"], "--seeds: '0-999999999' is no list"),
         (["--seeds", "x"], "--seeds"),
         (["--sets", ","], "--sets: names none"),
     ],
