@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from cnnapps.core.card import Card
 from cnnapps.core.errors import DependencyError, WeightsError, need
 from cnnapps.core.weights import Weights
 
-__all__ = ["Nets", "Runtime", "open_runtime"]
+__all__ = ["Nets", "Runtime", "onnxruntime", "open_runtime"]
 
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
@@ -55,11 +56,25 @@ def open_runtime(
     raise ValueError(f"runtime {runtime!r} is neither onnx nor torch")
 
 
+def onnxruntime(purpose: str) -> ModuleType:
+    """ONNX Runtime, silent and private: every import of it goes through here.
+
+    Since 1.29 its packages for Linux and macOS report each session (names of the model and its
+    hash) to their maker, and keep an identifier of the device in the user's cache. The environment
+    variable turns that off before anything is sent or written, the call only what comes later; a
+    user's own value of it stands. DependencyError when it isn't installed.
+    """
+    if not os.environ.get("ORT_DISABLE_TELEMETRY"):
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    ort = need("onnxruntime", purpose)
+    ort.disable_telemetry_events()
+    ort.set_default_logger_severity(4)  # its errors become our exceptions, one line each
+    return ort
+
+
 class _OnnxRuntime:
     def __init__(self, weights: Weights, *, device: str, threads: int) -> None:
-        ort = need("onnxruntime", "prediction")
-        ort.set_default_logger_severity(4)  # its errors become our exceptions, one line each
-        ort.disable_telemetry_events()
+        ort = onnxruntime("prediction")
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -231,6 +231,44 @@ def test_any_locale_and_no_home(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
+    [
+        ["textcls", "a fine film"],
+        ["go-policy", ROOT / "tests/data/go/katrain-data-xmgt97.sgf"],
+        ["classify", ROOT / "tests/data/vision/chelsea.jpg"],
+        ["textcls", "export", "-o", "out/net.onnx"],
+        [
+            "inspect",
+            "filters",
+            "classify/default",
+            "-o",
+            "out/maps.png",
+            "--photo",
+            ROOT / "tests/data/vision/chelsea.jpg",
+        ],
+    ],
+    ids=lambda words: " ".join(Path(w).name for w in words),
+)
+def test_nothing_is_reported_and_no_identifier_kept(tmp_path: Path, words: list[object]) -> None:
+    """ONNX Runtime's reports need a cache under the home and a mark in the temporary folder."""
+    for name in ("home", "tmp", "out"):
+        (tmp_path / name).mkdir()
+    # It keeps silent in continuous integration, so this must not look like one.
+    plain = {k: v for k, v in ENVIRONMENT.items() if not re.match("ORT_|XDG_|CI$|GITHUB|TF_", k)}
+    folders = {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")}
+    done = cnnapps(*words, env={**plain, **folders}, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [*(tmp_path / "home").rglob("*")] == [*(tmp_path / "tmp").rglob("*")] == []
+
+
+def test_onnx_runtime_is_imported_in_one_place() -> None:
+    files = [f for part in ("apps", "core") for f in (ROOT / part).rglob("*.py")]
+    pattern = re.compile(r"(?m)^\s*(?:import|from) onnxruntime|need\(\s*.onnxruntime.")
+    found = {f.relative_to(ROOT).as_posix() for f in files if pattern.search(f.read_text("utf-8"))}
+    assert found == {"core/runtime.py"}
+
+
+@pytest.mark.parametrize(
+    "words",
     ["textcls train", "go-policy train x.sgf", "classify train", "classify compare"],
 )
 def test_training_without_torch_says_what_to_install(words: str) -> None:

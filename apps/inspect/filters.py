@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from cnnapps.apps.inspect.onnxfile import Node, add_outputs
 from cnnapps.apps.inspect.source import Opened
-from cnnapps.core.errors import InputError, need, printable
+from cnnapps.core.errors import InputError, printable
+from cnnapps.core.runtime import onnxruntime
 
 __all__ = [
     "Ngram",
@@ -220,8 +221,7 @@ def prepared(opened: Opened, rgb: Pixels, *, mean: float | None, scale: float | 
 
 def activations(opened: Opened, inputs: dict[str, np.ndarray], value: str) -> np.ndarray:
     """What the graph computes for ``value``, by ONNX Runtime, with a further output appended."""
-    ort = need("onnxruntime", "activations")
-    ort.set_default_logger_severity(4)
+    ort = onnxruntime("activations")
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1

@@ -88,9 +88,9 @@ def _assemble(weights: Weights, kept: int) -> bytes:
 
 def _difference(weights: Weights, data: bytes, kept: int) -> float:
     """Largest difference of the logits between the file and the folder, on random known units."""
-    ort = need("onnxruntime", "export")
-    from cnnapps.core.runtime import open_runtime
+    from cnnapps.core.runtime import onnxruntime, open_runtime
 
+    ort = onnxruntime("export")
     session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
     reference = open_runtime(weights)
     rng = np.random.default_rng(0)
