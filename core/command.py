@@ -437,18 +437,40 @@ class Writer:
         elif os.path.exists(output) and not os.path.isfile(output):  # a pipe, a device
             self._file = open(output, "wb")  # noqa: SIM115 (closed in close)
         else:
-            if any(same_file(output, item) for item in inputs):
-                raise click.UsageError(f"-o {output}: is one of the inputs")
-            if resume and "-" in inputs:
-                raise click.UsageError("--resume can't see whether stdin is the same: give a file")
-            from cnnapps.core.files import check_writable
-
             self._output = os.path.realpath(output)
             self._part = self._output + ".part"
+            self._check_inputs(inputs)
+            if resume and "-" in inputs:
+                raise click.UsageError("--resume can't see whether stdin is the same: give a file")
+            from cnnapps.core.files import check_no_weights, check_writable
+
             with self._named():
                 check_writable(self._output)
+                check_no_weights(self._output)
                 self._file = _own(self._part)
+            self._check_part()
             self._begin(json.loads(json.dumps({"run": key})), resume)
+
+    def _check_inputs(self, inputs: Sequence[str]) -> None:
+        """UsageError where an input is the output, or one of the two files beside it."""
+        note = self._part + ".json"
+        for item in inputs:
+            for path in (self.name, self._part, note):
+                if same_file(path, 0 if item == "-" else item):
+                    beside = "" if path == self.name else f": {path} is written beside it"
+                    raise click.UsageError(f"-o {self.name}: is one of the inputs{beside}")
+
+    def _check_part(self) -> None:
+        """InputError where the files beside the output aren't a stopped run's: someone's work."""
+        note = self._part + ".json"
+        if os.path.isfile(note) and _is_record(note):
+            return
+        if os.path.getsize(self._part):  # a run writes its record before its first answer
+            reason = "is in the way: no .json beside it says that a run left it; move or remove it"
+            raise InputError(self._part, reason)
+        if os.path.lexists(note):
+            os.unlink(self._part)
+            raise InputError(note, "is in the way, and no record of a run; move or remove it")
 
     def _begin(self, head: dict[str, Any], resume: bool) -> None:
         """Continue the part from its last record, or start it afresh."""
@@ -459,12 +481,9 @@ class Writer:
         there = os.fstat(self._file.fileno()).st_size
         if not resume and there:
             warn(f"{self._part}: of a run that was stopped, begun again (--resume goes on with it)")
-        if resume and not os.path.exists(note):
-            if there:
-                raise InputError(self._part, "has lost its .json, which says what is done")
-            if os.path.exists(self._output or ""):
-                os.unlink(self._part)
-                raise InputError(self.name, "is complete: there is no run to go on with")
+        if resume and not os.path.exists(note) and os.path.exists(self._output or ""):
+            os.unlink(self._part)
+            raise InputError(self.name, "is complete: there is no run to go on with")
         if resume and os.path.exists(note):
             records = _read_records(note)
             if records[0] != head:
@@ -524,8 +543,8 @@ class Writer:
             raise
 
 
-def same_file(one: str, other: str) -> bool:
-    """Whether two paths name one file that is there."""
+def same_file(one: str | int, other: str | int) -> bool:
+    """Whether two paths (or a descriptor) mean one file that is there."""
     try:
         return os.path.samefile(one, other)
     except (OSError, ValueError):
@@ -582,6 +601,15 @@ def _own(path: str) -> Any:
             if os.path.samestat(os.stat(path), os.fstat(handle)):
                 return file
         file.close()
+
+
+def _is_record(note: str) -> bool:
+    """Whether a file begins as the record of a run does; the rest of it may be damaged."""
+    try:
+        with open(note, "rb") as file:
+            return file.read(7) == b'{"run":'
+    except OSError:
+        return False
 
 
 def _read_records(note: str) -> list[Any]:

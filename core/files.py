@@ -12,7 +12,14 @@ from pathlib import Path
 
 from cnnapps.core.errors import InputError
 
-__all__ = ["check_replaceable", "check_writable", "replace_folder", "sync_folder", "write_bytes"]
+__all__ = [
+    "check_no_weights",
+    "check_replaceable",
+    "check_writable",
+    "replace_folder",
+    "sync_folder",
+    "write_bytes",
+]
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
@@ -51,6 +58,13 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """PermissionError for a file that is there and write-protected: a rename would not ask."""
     if os.path.exists(path) and not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+
+
+def check_no_weights(path: str | os.PathLike[str]) -> None:
+    """InputError for an output that is a file of a weights folder: they would load no more."""
+    target = Path(os.path.realpath(path))
+    if target.name in (_listed(target.parent) or ()):
+        raise InputError(path, "belongs to the weights in that folder; choose another name")
 
 
 def sync_folder(folder: Path) -> None:

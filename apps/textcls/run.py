@@ -267,17 +267,18 @@ def export_one(weights: str | None, output: str, max_mb: float | None) -> int:
     import click
 
     from cnnapps.apps.textcls.bundle import bundle
-    from cnnapps.core.files import write_bytes
+    from cnnapps.core.files import check_no_weights, write_bytes
     from cnnapps.core.weights import find, open_weights
 
+    check_no_weights(output)
     opened = open_weights(find(weights, "textcls"), app="textcls")
     data, kept, difference = bundle(opened, max_bytes=int(max_mb * 1e6) if max_mb else None)
     write_bytes(output, data)
     units = int(opened.card.arguments["units"])
-    cut = f" of {units:,} (the rarest words are unknown to it)" if kept < units else ""
+    cut = f" of {units:,} units (the rarest are unknown to it)" if kept < units else " units"
     same = "texts of words that it knows: " if kept < units else ""
     click.echo(
-        f"{output}: {len(data) / 1e6:.2f} MB, {kept:,}{cut} units; "
+        f"{output}: {len(data) / 1e6:.2f} MB, {kept:,}{cut}; "
         f"{same}largest difference to {opened.card.name} {difference:.1e}"
     )
     return 0

@@ -55,7 +55,7 @@ def predict(inputs: tuple[str, ...], **options: Any) -> None:
     suffixes = {".json": "json", ".txt": "text"}
     form = chosen_format(options["form"], options["as_json"], options["output"], suffixes, "text")
     key = {"weights": options["weights"], "inputs": inputs, "options": [options["shard"], form]}
-    writer = Writer(options["output"], resume=options["resume"], key=key)
+    writer = Writer(options["output"], resume=options["resume"], key=key, inputs=inputs)
     if writer.done == 0:
         writer.write("# one header line")
 

@@ -385,6 +385,39 @@ def stopped_run(folder: Path) -> None:
     process.communicate()
 
 
+def test_files_of_the_user_that_have_the_names_of_a_part_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(lines_of(2))
+    for name, content in (("out.part", "my thesis"), ("out.part.json", "{}")):
+        for more in ([], ["--resume"]):
+            (tmp_path / name).write_text(content)
+            done = demo("upper", "a.txt", "-o", "out", *more, cwd=tmp_path)
+            assert done.returncode == 1
+            assert f"{name}: is in the way" in one_line(done.stderr)
+            assert (tmp_path / name).read_text() == content
+            assert {p.name for p in tmp_path.iterdir()} == {"a.txt", name}
+        (tmp_path / name).unlink()
+    for name in ("out", "out.part", "out.part.json"):
+        for item in (name, "-"):
+            (tmp_path / name).write_bytes(lines_of(2))
+            done = shell(f'"$0" "$1" upper {item} -o out < {name}', tmp_path)
+            assert done.returncode == 2
+            assert b"is one of the inputs" in done.stderr
+            assert (tmp_path / name).read_bytes() == lines_of(2)
+            (tmp_path / name).unlink()
+
+
+def test_an_output_is_no_file_of_weights(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(lines_of(2))
+    card = json.dumps({"format": 1, "files": {"graph.onnx": {}}})
+    (tmp_path / "card.json").write_text(card)
+    for name in ("card.json", "graph.onnx"):
+        done = demo("upper", "a.txt", "-o", name, cwd=tmp_path)
+        assert done.returncode == 1
+        assert "belongs to the weights in that folder" in one_line(done.stderr)
+    assert (tmp_path / "card.json").read_text() == card
+    assert demo("upper", "a.txt", "-o", "out", cwd=tmp_path).returncode == 0
+
+
 def test_a_part_of_another_run_is_refused_and_kept(tmp_path: Path) -> None:
     stopped_run(tmp_path)
     before = (tmp_path / "out.part").read_bytes()
@@ -393,7 +426,7 @@ def test_a_part_of_another_run_is_refused_and_kept(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert "belongs to another run" in one_line(done.stderr)
         assert (tmp_path / "out.part").read_bytes() == before
-    (tmp_path / "out.part.json").write_text("{")
+    (tmp_path / "out.part.json").write_text('{"run": nul')
     done = demo("upper", "a.txt", "-o", "out", "--resume", cwd=tmp_path)
     assert "is damaged; start without --resume" in one_line(done.stderr)
     assert (tmp_path / "out.part").read_bytes() == before
@@ -413,6 +446,7 @@ def test_two_runs_into_one_file_do_not_mix(tmp_path: Path) -> None:
             assert done.returncode == 1
             assert "another run is writing it" in one_line(done.stderr)
             assert (tmp_path / "out.part").read_bytes() == b"of the first run"
+    (tmp_path / "out.part").unlink()
     assert demo("upper", "a.txt", "-o", "out", cwd=tmp_path).returncode == 1
     assert (tmp_path / "out").exists()
 

@@ -287,8 +287,11 @@ def test_resume_never_mixes_or_repeats_a_run(tmp_path: Path) -> None:
     assert done.returncode == 1 and "is complete" in done.stderr and out.read_bytes() == before
     part = tmp_path / "new.txt.part"
     part.write_text("half")
-    done = cnnapps(text, "-o", tmp_path / "new.txt", "--resume")
-    assert done.returncode == 1 and "has lost its .json" in done.stderr
+    for more in (["--resume"], []):
+        done = cnnapps(text, "-o", tmp_path / "new.txt", *more)
+        assert done.returncode == 1 and "no .json beside it says" in done.stderr
+        assert part.read_text() == "half"
+    (tmp_path / "new.txt.part.json").write_text('{"run": {}}\n[0, 0, 0]\n')
     done = cnnapps(text, "-o", tmp_path / "new.txt")
     assert done.returncode == 0 and "of a run that was stopped" in done.stderr
 
