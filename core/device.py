@@ -18,7 +18,7 @@ def choose(name: str = "auto", *, runtime: str = "onnx") -> str:
     ONNX Runtime runs on the CPU unless CUDA is asked for by name: looking for a device through
     torch would cost its import.
     """
-    if not _NAME.match(name):
+    if not isinstance(name, str) or not _NAME.match(name):
         raise InputError("", f"device {name!r} is none of auto, cpu, cuda, cuda:INDEX")
     if name == "cpu" or (name == "auto" and runtime == "onnx"):
         return "cpu"

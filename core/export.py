@@ -17,6 +17,7 @@ import platform
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ from torch import nn
 
 from cnnapps.core.card import Card, FileEntry
 from cnnapps.core.card import Tensor as TensorCard
-from cnnapps.core.errors import TrainingError, WeightsError, need
+from cnnapps.core.errors import DependencyError, TrainingError, WeightsError, need
 from cnnapps.core.files import check_replaceable, replace_folder, write_bytes
 from cnnapps.core.progress import warn
 from cnnapps.core.version import __version__
 from cnnapps.core.weights import open_weights, tensor_spans
 
-__all__ = ["export", "graph_of", "parity", "round_to_half", "write_tensors"]
+__all__ = ["check_export", "export", "graph_of", "parity", "round_to_half", "write_tensors"]
 
 OPSET = 20
 TOLERANCE = 1e-4
@@ -149,6 +150,14 @@ def write_tensors(tensors: Mapping[str, np.ndarray]) -> bytes:
         half = value.astype(np.float16) if np.issubdtype(value.dtype, np.floating) else value
         out[name] = np.require(half, requirements="C")  # ascontiguousarray makes () to (1,)
     return bytes(save(out))
+
+
+def check_export() -> None:
+    """DependencyError when a package that an export needs is missing: ask before a long run."""
+    missing = [p for p in ("onnx", "onnxscript", "onnxruntime") if find_spec(p) is None]
+    if missing:
+        names = " ".join(missing)
+        raise DependencyError(f"training needs {' and '.join(missing)}", f"pip install {names}")
 
 
 def parity(

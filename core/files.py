@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,14 +84,31 @@ def check_replaceable(
     """InputError unless ``target`` is free, empty or a weights folder: ask before a long run.
 
     A run's folder, ``run``, can't be it or lie in it: checkpoints would fill it before the weights.
+    It is free, empty or a run's.
     """
     path = Path(target)
-    if run is not None and Path(run).resolve().is_relative_to(path.resolve()):
-        raise InputError(run, f"the run can't be kept in {target}, where the weights go")
+    if run is not None:
+        _check_run(Path(run), path)
     if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
         return
     if _listed(path) is None:
         raise InputError(target, "exists and is not a weights folder; choose another name")
+
+
+_OF_RUNS = re.compile(
+    r"(step|best)-[0-9]+\.pt|metrics\.jsonl|teacher\.npz|(train|dev)\.npy|fold-[0-9]+|tune"
+    r"|\..*\.part|events\.out\..*"
+)
+
+
+def _check_run(run: Path, target: Path) -> None:
+    if run.resolve().is_relative_to(target.resolve()):
+        raise InputError(run, f"the run can't be kept in {target}, where the weights go")
+    if os.path.lexists(run) and not run.is_dir():
+        raise InputError(run, "is no folder; choose another name for the run")
+    names = os.listdir(run) if run.is_dir() else []
+    if names and not any(map(_OF_RUNS.fullmatch, names)):
+        raise InputError(run, "exists and is not a run's folder; choose another name for the run")
 
 
 def _listed(folder: Path) -> set[str] | None:

@@ -14,12 +14,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from cnnapps.core.card import Card
-from cnnapps.core.errors import DependencyError, WeightsError, need
+from cnnapps.core.errors import DependencyError, InputError, WeightsError, need
 from cnnapps.core.weights import Weights
 
 __all__ = ["Nets", "Runtime", "onnxruntime", "open_runtime"]
 
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
+
+MOST_THREADS = 256
+"""More would be a slip, and each takes memory."""
 
 Nets = Callable[[], Mapping[str, Callable[..., Any]]]
 """An app's table of nets, behind a function because looking at it imports torch."""
@@ -44,9 +47,11 @@ def open_runtime(
     """The net of a verified weights folder, ready to run.
 
     ``runtime`` is "onnx" or "torch" (which needs ``nets``); ``device`` is "cpu", "cuda" or
-    "cuda:1". WeightsError when the folder's graph can't be loaded, DependencyError when the
-    library or the device is missing.
+    "cuda:1"; ``threads`` 1 to 256. InputError for another number, WeightsError when the folder's
+    graph can't be loaded, DependencyError when the library or the device is missing.
     """
+    if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
+        raise InputError("threads", f"{threads!r} is no number from 1 to {MOST_THREADS}")
     if runtime == "onnx":
         return _OnnxRuntime(weights, device=device, threads=threads)
     if runtime == "torch":

@@ -249,10 +249,10 @@ def train(
         parts = _Parts(net, optimizer, scaler, average, judge)
 
         state = checkpoints.load() if resume else None
-        if world.first and not quiet and state is None:
-            if resume:
+        if world.first and state is None:
+            if resume and not quiet:
                 warn(f"{run}: there is no run to go on with, so this one begins")
-            elif checkpoints.latest() and not log.complete():
+            if not resume and checkpoints.latest() and not log.complete():
                 warn(f"{run}: of a run that was stopped, begun again (--resume goes on with it)")
         step, spent = (state["step"], state["seconds"]) if state is not None else (0, 0.0)
         if distributed.broadcast(step, world) != step:

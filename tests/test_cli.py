@@ -269,6 +269,25 @@ def test_onnx_runtime_is_imported_in_one_place() -> None:
 
 @pytest.mark.parametrize(
     "words",
+    ["textcls train", "go-policy train x.sgf", "classify train"],
+)
+def test_training_without_onnx_says_so_before_it_begins(tmp_path: Path, words: str) -> None:
+    code = (
+        "import sys; sys.modules['onnx'] = sys.modules['onnxscript'] = None; "
+        f"from cnnapps.__main__ import main; main({words.split()!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "cnnapps: training needs onnx and onnxscript: pip install onnx onnxscript"
+    )
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "words",
     ["textcls train", "go-policy train x.sgf", "classify train", "classify compare"],
 )
 def test_training_without_torch_says_what_to_install(words: str) -> None:

@@ -22,6 +22,7 @@ from cnnapps.core.card import Card, Metric, Source
 from cnnapps.core.command import command_line
 from cnnapps.core.device import choose
 from cnnapps.core.errors import InputError, TrainingError, counted
+from cnnapps.core.export import check_export
 from cnnapps.core.files import check_replaceable, write_bytes
 from cnnapps.core.media import read_picture
 from cnnapps.core.nets import spec
@@ -68,6 +69,7 @@ def train_on(
     device = choose(device, runtime="torch")
     folder, runs = Path(output), Path(run or f"{output.rstrip('/')}.run")
     check_replaceable(folder, runs)
+    check_export()
     spec(net)  # a wrong name is known before anything is read
     given = read_folder(data) if data is not None else read_folder(SAMPLE)
     with distributed.group(device) as world:

@@ -43,7 +43,7 @@ from cnnapps.core.card import Card, Metric, Source
 from cnnapps.core.command import command_line
 from cnnapps.core.device import choose, place
 from cnnapps.core.errors import InputError
-from cnnapps.core.export import export
+from cnnapps.core.export import check_export, export
 from cnnapps.core.files import check_replaceable, write_bytes
 from cnnapps.core.plot import curves_of, line_chart
 from cnnapps.core.train import Recipe, train
@@ -347,6 +347,7 @@ def train_on(
 
     runs = Path(run or f"{output.rstrip('/')}.run")
     check_replaceable(output, runs)
+    check_export()
     line = command_line(
         "go-policy train", data,
         {

@@ -177,6 +177,8 @@ def read_dataset(
     ``label_separator`` splits a cell into several labels. Rows without a label are counted in
     ``notes`` and left out (with several labels a text may have none).
     """
+    if label_separator == "":
+        raise InputError("--label-separator", "is empty: labels can't be split there")
     columns = _Columns(text_column, label_column, label_separator)
     rows: list[_Row] = []
     encodings: dict[str, str] = {}

@@ -35,6 +35,7 @@ from cnnapps.core.card import Card, Metric, Source
 from cnnapps.core.command import command_line
 from cnnapps.core.device import choose, fast_bfloat16
 from cnnapps.core.errors import InputError, TrainingError, counted, printable
+from cnnapps.core.export import check_export
 from cnnapps.core.files import check_replaceable, write_bytes
 from cnnapps.core.limits import DEFAULT
 from cnnapps.core.plot import curves_of, line_chart
@@ -208,6 +209,7 @@ def train_on(data: Sequence[str], **given: Any) -> int:
     options.refuse(encoder=encoder)
     recipe = options.recipe(device, encoder=encoder)
     check_replaceable(options.output, options.folder)
+    check_export()
     if options.teacher is not None:
         teacher = load(options.teacher, threads=options.threads)
     if not data:

@@ -106,7 +106,7 @@ def _text_blocks(
         encoding = unmarked_utf16(first)
     read = with_first(first, read)
     if encoding is not None and not _splits_at_lf(encoding):
-        read, encoding = _as_utf8(read, encoding), "utf-8"
+        read, encoding = _as_utf8(read, encoding, called), "utf-8"
     decoder = _Decoder(encoding, _is_file(stream), called)
     number = 1
     for chunk in _chunks(read, limits):
@@ -169,22 +169,30 @@ def _splits_at_lf(encoding: str) -> bool:
     return "\n".encode(encoding) == b"\n" and not encoding.startswith(("utf-7", "iso2022", "hz"))
 
 
-def _as_utf8(read: Read, encoding: str) -> Read:
+def _as_utf8(read: Read, encoding: str, called: str) -> Read:
     """The stream of another encoding as UTF-8; units that are no character become U+FFFD."""
     decoder = codecs.getincrementaldecoder(encoding)("replace")
-    ended = False
+    ended = warned = False
 
     def recoded(size: int = BLOCK, /) -> bytes:
-        nonlocal ended
+        nonlocal ended, warned
         while not ended:
             data = read(size)
             ended = not data
             text = decoder.decode(data, final=ended)
+            if "\ufffd" in text and not warned:
+                warned = True
+                _warn_of_bytes(called, encoding)
             if text:
                 return text.encode("utf-8", "replace")
         return b""
 
     return recoded
+
+
+def _warn_of_bytes(called: str, encoding: str) -> None:
+    name = encoding.upper() if encoding.startswith("utf") else encoding
+    warn(f"{called}: some bytes are not {name}")
 
 
 def _is_file(stream: BinaryIO) -> bool:
@@ -266,6 +274,7 @@ class _Decoder:
         self._is_file = is_file
         self._seen = False  # UTF-8 with more than ASCII in it
         self._told = False  # that carriage returns end no line
+        self._warned = False  # that bytes are not what all lines are
 
     def texts(self, chunk: bytes) -> list[str]:
         if not self._told and chunk.count(b"\r") - chunk.count(b"\r\n") > chunk.count(b"\n"):
@@ -299,7 +308,7 @@ class _Decoder:
 
     def _line(self, line: bytes) -> str:
         if self._whole:
-            return line.decode(self._whole, "replace")
+            return self._replaced(line)
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError:
@@ -311,6 +320,17 @@ class _Decoder:
         self._seen = self._seen or not text.isascii()
         return text
 
+    def _replaced(self, line: bytes) -> str:
+        """The line as what all lines are: what is no character becomes U+FFFD."""
+        assert self._whole is not None
+        if not self._warned:
+            try:
+                return line.decode(self._whole)
+            except UnicodeDecodeError:
+                self._warned = True
+                _warn_of_bytes(self._called, self._whole)
+        return line.decode(self._whole, "replace")
+
     def _decide(self, lines: list[bytes]) -> None:
         bad = [line for line in lines if not _is_utf8(line)]
         good = sum(1 for line in lines if not line.isascii()) - len(bad)
@@ -320,7 +340,7 @@ class _Decoder:
             found = decode(together, prose=True).encoding
         if found.startswith("utf"):
             self._single = "utf-8"
-            warn(f"{self._called}: some bytes are not UTF-8")
+            _warn_of_bytes(self._called, "utf-8")
             return
         if found == "cp1252" and _NOT_1252.search(together):
             found = "latin-1"

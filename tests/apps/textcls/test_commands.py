@@ -19,6 +19,8 @@ import pytest
 
 from cnnapps.apps.textcls import load
 from cnnapps.core.command import state_of
+from cnnapps.core.errors import InputError
+from cnnapps.core.weights import find
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "apps" / "textcls" / "sample" / "reviews.tsv"
@@ -523,6 +525,7 @@ def test_from_knows_other_names_of_its_labels(tmp_path: Path) -> None:
     ("options", "reason"),
     [
         (("--set", "variant=statik"), "none of rand, static"),
+        (("--label-separator", ""), "--label-separator: is empty"),
         (("--set", "class_weights=ballanced"), "none of none, balanced"),
         (("--set", "max_units=0"), "max_units: 0 is not within"),
         (("--set", "epochs=-3"), "epochs: -3.0 is not within"),
@@ -553,6 +556,43 @@ def test_a_run_is_not_kept_where_the_weights_go(tmp_path: Path, run: str) -> Non
     out = cnnapps("train", "-o", "w", "--run", run, cwd=tmp_path)
     assert out.returncode == 1 and "the run can't be kept in w" in out.stderr
     assert not (tmp_path / "w").exists()
+
+
+def test_a_run_is_not_kept_among_other_files(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    for run, reason in (("mine", "is not a run's folder"), ("mine/thesis.txt", "is no folder")):
+        out = cnnapps("train", "-o", "w", "--run", run, cwd=tmp_path)
+        assert out.returncode == 1 and reason in out.stderr
+    assert [p.name for p in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
+
+
+def test_an_export_does_not_overwrite_weights(tmp_path: Path) -> None:
+    shutil.copytree(find("question", "textcls"), tmp_path / "q")
+    before = (tmp_path / "q" / "graph.onnx").read_bytes()
+    out = cnnapps("export", "--weights", tmp_path / "q", "-o", tmp_path / "q" / "graph.onnx")
+    assert out.returncode == 1 and "belongs to the weights in that folder" in out.stderr
+    assert (tmp_path / "q" / "graph.onnx").read_bytes() == before
+
+
+def test_what_load_is_given_is_checked() -> None:
+    for threads in (0, -1, "2", None, 1.5, 10**9, True):
+        with pytest.raises(InputError, match="is no number from 1 to 256"):
+            load(threads=threads)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="device None is none of auto, cpu"):
+        load(device=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("utf-8", "UTF-8"), ("ascii", "UTF-8"), ("utf-16", "UTF-16-LE")]
+)
+def test_an_encoding_that_does_not_fit_is_told_once(
+    tmp_path: Path, encoding: str, name: str
+) -> None:
+    (tmp_path / "a.txt").write_bytes("café terrible\nnaïve, déjà vu\n".encode("cp1252"))
+    out = cnnapps(tmp_path / "a.txt", "--encoding", encoding)
+    assert out.returncode == 0
+    assert out.stderr == f"cnnapps: {tmp_path / 'a.txt'}: some bytes are not {name}\n"
 
 
 def test_names_and_labels_that_are_no_utf_8_reach_the_card(tmp_path: Path) -> None:
