@@ -135,7 +135,7 @@ def _data_options(function: Any) -> Any:
     help="balanced: rare classes weigh more.",
 )
 @click.option("--folds", type=click.IntRange(2, 100), help="Cross-validate first.")
-@click.option("--autotune", is_flag=True, help="Search settings on dev, within --minutes.")
+@click.option("--autotune", is_flag=True, help="Search settings on dev, within --minutes (5).")
 @train_options("textcls-weights")
 def train(data: tuple[str, ...], **options: Any) -> None:
     """Train on DATA: csv, tsv, jsonl, fastText or a folder a class; without DATA on a sample.
