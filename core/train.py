@@ -562,8 +562,10 @@ def _to(batch: Batch, device: str) -> Batch:
 
 def _check_same(state: dict[str, Any], recipe: Recipe, data: str, run: Path) -> None:
     if state["data"] != data:
+        seed = state["recipe"].get("seed")  # parts that are cut by another seed are other data
+        why = "" if seed == recipe.seed else f" (its seed was {seed}, not {recipe.seed})"
         raise TrainingError(
-            f"{run} learned from other data or another teacher; start without --resume"
+            f"{run} learned from other data or another teacher{why}; start without --resume"
         )
     now = asdict(recipe)
     changed = [

@@ -105,7 +105,10 @@ def lesson(
     place = {name: i for i, name in enumerate(card.labels)}
     missing = [x for x in labels if card.aliases.get(x, x) not in place]
     if missing:
-        shown, known = (", ".join(printable(x, 40) for x in y[:5]) for y in (missing, card.labels))
+        shown, known = (
+            ", ".join(printable(x, 40) for x in y[:5]) + (", ..." if len(y) > 5 else "")
+            for y in (missing, card.labels)
+        )
         raise InputError("--teacher", f"{card.name} knows {known}, but not {shown}")
     if several != teacher.several:
         which = ("one label", "several labels")

@@ -155,6 +155,8 @@ def test_resuming_with_other_data_or_another_net_is_refused(tmp_path: Path) -> N
     run_training(tmp_path, "steps=3", data="a" * 64)
     with pytest.raises(TrainingError, match="other data"):
         run_training(tmp_path, "steps=3", data="b" * 64, resume=True)
+    with pytest.raises(TrainingError, match=r"\(its seed was [0-9]+, not 77\)"):
+        run_training(tmp_path, "steps=3", "seed=77", data="b" * 64, resume=True)
     with pytest.raises(TrainingError, match="another net") as caught:
         run_training(tmp_path, "steps=3", data="a" * 64, net=nn.Linear(2, 2), resume=True)
     assert "\n" not in str(caught.value)
