@@ -219,14 +219,16 @@ def _streams() -> None:
     """Streams that never end a run: UTF-8 in any locale, names that aren't text, closed ones.
 
     With stdout closed (``>&-``), the next file that is opened would become stdout, and whatever a
-    library prints would land in it.
+    library prints would land in it. What stands in for a closed stdin can't be read, and what
+    stands in for stdout can't be written: no answers are lost with exit code 0. Without a stderr
+    nobody wants its lines.
     """
-    while True:
-        handle = os.open(os.devnull, os.O_RDWR)
-        if handle > 2:
-            os.close(handle)
-            break
-        os.set_inheritable(handle, True)
+    for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDWR)):
+        try:
+            os.fstat(number)
+        except OSError:
+            handle = os.open(os.devnull, mode)  # the lowest number that is free: this one
+            os.set_inheritable(handle, True)
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115

@@ -527,6 +527,20 @@ def test_closed_streams_end_nothing_and_nothing_lands_in_the_output(
     assert b"cnnapps:" not in plain.stdout, "errors never go to stdout"
 
 
+def test_answers_that_no_one_can_get_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"line\n")
+    for arguments, closed, code, reason in (
+        ("upper a.txt", ">&-", 1, "cnnapps: stdout: Bad file descriptor\n"),
+        ("upper a.txt --help", ">&-", 1, "cnnapps: Bad file descriptor\n"),
+        ("upper -", "<&-", 1, "cnnapps: Bad file descriptor\n"),
+        ("upper a.txt -o out", ">&-", 0, ""),
+        ("upper a.txt", "<&-", 0, ""),
+    ):
+        done = shell(f'exec "$0" "$1" {arguments} {closed}', tmp_path)
+        assert (done.returncode, done.stderr.decode()) == (code, reason), arguments
+    assert shell('exec "$0" "$1" upper a.txt 2>&-', tmp_path).stdout.endswith(b"\nLINE\n")
+
+
 @pytest.mark.parametrize("locale", ["C", "POSIX", "en_US.ISO-8859-1", "zh_CN.GBK"])
 def test_results_are_utf_8_in_any_locale(tmp_path: Path, locale: str) -> None:
     (tmp_path / "猫.txt").write_text("猫 é\n", encoding="utf-8")
