@@ -13,6 +13,7 @@ Libraries raise; only core/command.py prints, one line each: ``cnnapps: page3.pn
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = [
     "TrainingError",
     "WeightsError",
     "counted",
+    "listed",
     "need",
     "printable",
 ]
@@ -53,6 +55,12 @@ def printable(text: object, limit: int = 300) -> str:
 def counted(n: int, one: str, many: str | None = None) -> str:
     """``counted(1, "text")`` is "1 text", of 1476 texts it is "1,476 texts"."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names, printable, for a message: "a, b, c, d, e, ..."; a blank one is (blank)."""
+    shown = [printable(name, 40) or "(blank)" for name in names[:most]]
+    return ", ".join(shown + ["..."] * (len(names) > most))
 
 
 class CnnappsError(Exception):

@@ -6,9 +6,9 @@ import contextlib
 import errno
 import json
 import os
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cnnapps.core.errors import InputError
@@ -79,35 +79,35 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_replaceable(
-    target: str | os.PathLike[str], run: str | os.PathLike[str] | None = None
+    target: str | os.PathLike[str],
+    run: str | os.PathLike[str] | None = None,
+    *,
+    keeps: Collection[str] = (),
 ) -> None:
     """InputError unless ``target`` is free, empty or a weights folder: ask before a long run.
 
     A run's folder, ``run``, can't be it or lie in it: checkpoints would fill it before the weights.
-    It is free, empty or a run's.
+    It is free, empty or a run's, which has checkpoints or what the app ``keeps`` there (patterns).
     """
     path = Path(target)
     if run is not None:
-        _check_run(Path(run), path)
+        _check_run(Path(run), path, keeps)
     if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
         return
     if _listed(path) is None:
         raise InputError(target, "exists and is not a weights folder; choose another name")
 
 
-_OF_RUNS = re.compile(
-    r"(step|best)-[0-9]+\.pt|metrics\.jsonl|teacher\.npz|(train|dev)\.npy|fold-[0-9]+|tune"
-    r"|\..*\.part|events\.out\..*"
-)
+_OF_RUNS = ("step-*.pt", "best-*.pt", "metrics.jsonl", ".*.part", "events.out.*")
 
 
-def _check_run(run: Path, target: Path) -> None:
+def _check_run(run: Path, target: Path, keeps: Collection[str]) -> None:
     if run.resolve().is_relative_to(target.resolve()):
         raise InputError(run, f"the run can't be kept in {target}, where the weights go")
     if os.path.lexists(run) and not run.is_dir():
         raise InputError(run, "is no folder; choose another name for the run")
     names = os.listdir(run) if run.is_dir() else []
-    if names and not any(map(_OF_RUNS.fullmatch, names)):
+    if names and not any(fnmatchcase(n, p) for n in names for p in (*_OF_RUNS, *keeps)):
         raise InputError(run, "exists and is not a run's folder; choose another name for the run")
 
 

@@ -68,7 +68,7 @@ def train_on(
     torch.set_num_threads(threads)
     device = choose(device, runtime="torch")
     folder, runs = Path(output), Path(run or f"{output.rstrip('/')}.run")
-    check_replaceable(folder, runs)
+    check_replaceable(folder, runs, keeps=("train.npy",))
     check_export()
     spec(net)  # a wrong name is known before anything is read
     given = read_folder(data) if data is not None else read_folder(SAMPLE)

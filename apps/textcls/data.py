@@ -29,7 +29,7 @@ import numpy as np
 from cnnapps.core.card import CONTROL
 from cnnapps.core.charset import ESCAPED, decode, known
 from cnnapps.core.encoding import marked
-from cnnapps.core.errors import InputError, counted, printable
+from cnnapps.core.errors import InputError, counted, listed, printable
 from cnnapps.core.limits import DEFAULT, Limits, check
 from cnnapps.core.media import (
     DAMAGED,
@@ -132,11 +132,9 @@ class Dataset:
         index = {name: i for i, name in enumerate(classes)}
         unknown = sorted({x for row in self.labels for x in row if x not in index})
         if unknown:
-            names = ", ".join(printable(x, 40) for x in unknown[:5])
-            there = ", ".join(printable(x, 40) for x in classes[:5])
-            more = ", ..." if len(classes) > 5 else ""
+            names, there = listed(unknown), listed(classes)
             raise InputError(
-                "labels", f"not among the classes of the weights: {names} (they know {there}{more})"
+                "labels", f"not among the classes of the weights: {names} (they know {there})"
             )
         if self.several:
             out = np.zeros((len(self), len(classes)), dtype=np.float32)

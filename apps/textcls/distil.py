@@ -22,7 +22,7 @@ import numpy as np
 from cnnapps.apps.textcls.data import normalise
 from cnnapps.apps.textcls.predict import TextPredictor
 from cnnapps.apps.textcls.tokens import guess_kind
-from cnnapps.core.errors import InputError, printable
+from cnnapps.core.errors import InputError, listed
 from cnnapps.core.files import write_bytes
 from cnnapps.core.progress import Progress
 
@@ -105,11 +105,8 @@ def lesson(
     place = {name: i for i, name in enumerate(card.labels)}
     missing = [x for x in labels if card.aliases.get(x, x) not in place]
     if missing:
-        shown, known = (
-            ", ".join(printable(x, 40) for x in y[:5]) + (", ..." if len(y) > 5 else "")
-            for y in (missing, card.labels)
-        )
-        raise InputError("--teacher", f"{card.name} knows {known}, but not {shown}")
+        known = listed(card.labels)
+        raise InputError("--teacher", f"{card.name} knows {known}, but not {listed(missing)}")
     if several != teacher.several:
         which = ("one label", "several labels")
         raise InputError("--teacher", f"{card.name} gives {which[not several]} a text, the data"

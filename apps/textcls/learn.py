@@ -34,7 +34,7 @@ from cnnapps.core import distributed
 from cnnapps.core.card import Card, Metric, Source
 from cnnapps.core.command import command_line
 from cnnapps.core.device import choose, fast_bfloat16
-from cnnapps.core.errors import InputError, TrainingError, counted, printable
+from cnnapps.core.errors import InputError, TrainingError, counted, listed, printable
 from cnnapps.core.export import check_export
 from cnnapps.core.files import check_replaceable, write_bytes
 from cnnapps.core.limits import DEFAULT
@@ -46,6 +46,8 @@ __all__ = ["train_on"]
 SAMPLE = Path(__file__).parent / "sample" / "reviews.tsv"
 LEAST_STEPS, MOST_EPOCHS = 250, 8
 """Of a net with an encoder on a small set."""
+TEACHER, TUNING, FOLD = "teacher.npz", "tune", "fold-{}"
+"""What is in a run's folder beside its checkpoints."""
 SEARCH: dict[str, tuple[str, ...]] = {
     "lr": ("5e-4", "1e-3", "2e-3", "4e-3"),
     "epochs": ("4", "8", "16"),
@@ -208,7 +210,7 @@ def train_on(data: Sequence[str], **given: Any) -> int:
     encoder = weights is not None and weights.card.net == "context-cnn"
     options.refuse(encoder=encoder)
     recipe = options.recipe(device, encoder=encoder)
-    check_replaceable(options.output, options.folder)
+    check_replaceable(options.output, options.folder, keeps=(TEACHER, TUNING, FOLD.format("*")))
     check_export()
     if options.teacher is not None:
         teacher = load(options.teacher, threads=options.threads)
@@ -272,9 +274,9 @@ def train_on(data: Sequence[str], **given: Any) -> int:
 
 def _unseen(part: Dataset, classes: Sequence[str]) -> str:
     """Labels that no text of a part has, for a message; of an empty part none."""
-    rare = sorted(set(classes) - {x for row in part.labels for x in row}) if len(part) else []
-    more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
-    return ", ".join(printable(x, 40) for x in rare[:5]) + more
+    if not len(part):
+        return ""
+    return listed(sorted(set(classes) - {x for row in part.labels for x in row}))
 
 
 def _ask(
@@ -285,7 +287,7 @@ def _ask(
     return lesson(
         teacher, parts.train.texts, parts.train.targets(classes), classes,
         unseen=[*parts.dev.texts, *parts.test.texts], new=options.new_texts, seed=options.seed,
-        keep=options.folder / "teacher.npz" if world.first else None,
+        keep=options.folder / TEACHER if world.first else None,
         quiet=options.quiet or not world.first,
     )  # fmt: skip
 
@@ -321,9 +323,9 @@ def _check_classes(parts: Parts, classes: tuple[str, ...]) -> None:
     for name, part in (("dev", parts.dev), ("test", parts.test)):
         unknown = sorted({x for row in part.labels for x in row} - set(classes))
         if unknown:
-            shown = ", ".join(printable(x, 40) for x in unknown[:5])
             raise InputError(
-                "labels", f"only in the {name} part, none to learn from in training: {shown}"
+                "labels",
+                f"only in the {name} part, none to learn from in training: {listed(unknown)}",
             )
 
 
@@ -367,8 +369,9 @@ def _parts(everything: Dataset, options: Options) -> Parts:
     if any(splits):
         other = sorted({s for s, part in zip(given, splits, strict=True) if part is None})
         if other:
-            shown = ", ".join(printable(s, 40) or "(blank)" for s in other[:5])
-            raise InputError("split", f"parts are train, dev and test; the data also have: {shown}")
+            raise InputError(
+                "split", f"parts are train, dev and test; the data also have: {listed(other)}"
+            )
         train, held, unseen = named.where("train"), named.where("dev"), named.where("test")
         if not len(train):
             raise InputError("split", "no row is in the training part")
@@ -455,7 +458,7 @@ def _cross_validate(
             train = data.take(np.nonzero(kept)[0].tolist())
         if not len(test) or not len(dev) or not len(train):
             raise InputError("--folds", f"{counted(len(data), 'text')}: too few for {parts} folds")
-        fitted = _fit(train, dev, begin, classes, recipe, runs / f"fold-{k}", device)
+        fitted = _fit(train, dev, begin, classes, recipe, runs / FOLD.format(k), device)
         found.append(_scores(fitted, test).accuracy)
         say(f"fold {k}: accuracy {found[-1]:.4f} (n {len(test)})")
     deviation = float(np.std(found, ddof=1))
@@ -484,7 +487,7 @@ def _tune(
     while tries == 0 or time.monotonic() + longest < until:
         begun = time.monotonic()
         fitted = _fit(
-            parts.train, parts.dev, begin, classes, candidate, options.folder / "tune", device,
+            parts.train, parts.dev, begin, classes, candidate, options.folder / TUNING, device,
             taught,
         )  # fmt: skip
         longest = max(longest, time.monotonic() - begun)

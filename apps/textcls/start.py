@@ -31,7 +31,7 @@ from cnnapps.apps.textcls.vectors import (
     read_vectors,
 )
 from cnnapps.core.card import Card, Source
-from cnnapps.core.errors import InputError, WeightsError, printable
+from cnnapps.core.errors import InputError, WeightsError, listed, printable
 from cnnapps.core.weights import Weights, find, open_weights
 
 __all__ = ["Start", "floats_of", "source_of", "start_of"]
@@ -203,8 +203,9 @@ def _notes(name: str, old: tuple[str, ...], named: set[str], unknown: float) -> 
     if not old:
         notes.append(f"{name} has none of these labels: it learns them anew")
     elif kept := [x for x in old if x not in named]:
-        shown = ", ".join(printable(x, 40) for x in kept[:5])
-        notes.append(f"{name} keeps labels that no text has, and may answer with them: {shown}")
+        notes.append(
+            f"{name} keeps labels that no text has, and may answer with them: {listed(kept)}"
+        )
     if unknown > 1 - COVERED:
         notes.append(f"warning: {name} does not know {unknown:.0%} of the words")
     return notes

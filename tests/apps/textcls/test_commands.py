@@ -20,6 +20,7 @@ import pytest
 from cnnapps.apps.textcls import load
 from cnnapps.core.command import state_of
 from cnnapps.core.errors import InputError
+from cnnapps.core.files import check_replaceable
 from cnnapps.core.weights import find
 
 ROOT = Path(__file__).parents[3]
@@ -565,6 +566,12 @@ def test_a_run_is_not_kept_among_other_files(tmp_path: Path) -> None:
         out = cnnapps("train", "-o", "w", "--run", run, cwd=tmp_path)
         assert out.returncode == 1 and reason in out.stderr
     assert [p.name for p in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
+    (tmp_path / "run" / "fold-0").mkdir(parents=True)  # what a kill may leave
+    check_replaceable(tmp_path / "w", tmp_path / "run", keeps=("fold-*",))
+    with pytest.raises(InputError, match="is not a run's folder"):
+        check_replaceable(tmp_path / "w", tmp_path / "run")
+    (tmp_path / "run" / "best-000000003.pt").write_bytes(b"")
+    check_replaceable(tmp_path / "w", tmp_path / "run")
 
 
 def test_an_export_does_not_overwrite_weights(tmp_path: Path) -> None:
